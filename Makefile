@@ -1,0 +1,43 @@
+# The jobs by name; meson builds.  Pieces: tools/setup installs what is missing,
+# tools/check knows the compilers and sanitizers.
+
+build = build
+bench = build-bench
+
+.PHONY: all demo test bench bench-deps check install format clean
+
+all: $(build)/build.ninja
+	@meson compile -C $(build)
+
+$(build)/build.ninja $(bench)/build.ninja:
+	@tools/setup build
+	@meson setup $(@D) $(if $(filter $(bench),$(@D)),--buildtype=release)
+
+# DIR=/some/directory: hash that one
+demo: all
+	@$(build)/examples/hash_tree $(if $(DIR),"$(DIR)")
+
+test: all
+	@tools/run_tests $(build)
+
+bench: $(bench)/build.ninja
+	@meson compile -C $(bench)
+	@$(bench)/bench/bench --json $(bench)/bench.json
+
+# the libraries that the benchmark compares with
+bench-deps:
+	@tools/setup build bench
+
+check:
+	@tools/setup build check
+	@tools/check format layers gcc clang asan tsan
+
+# DESTDIR=/some/directory: install below that one; another prefix: meson configure build
+install: all
+	@meson install -C $(build) --no-rebuild
+
+format:
+	@tools/check --fix format
+
+clean:
+	@rm -rf build build-*
