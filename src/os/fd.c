@@ -1,0 +1,169 @@
+#include "os/fd.h"
+
+#include "os/clock.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+void fd_done(int *fd)
+{
+    int error = errno;
+
+    if (*fd >= 0)
+        close(*fd); /* Linux has freed the number even where it says EINTR: never again */
+    *fd = -1;
+    errno = error;
+}
+
+int fd_close(int fd)
+{
+    fd_done(&fd);
+    return -1;
+}
+
+int fd_set_inheritable(int fd, bool inheritable)
+{
+    int flags = fcntl(fd, F_GETFD);
+
+    if (flags < 0)
+        return -errno;
+    flags = inheritable ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC;
+    return fcntl(fd, F_SETFD, flags) < 0 ? -errno : 0;
+}
+
+int fd_pipe(int ret[2])
+{
+    return pipe2(ret, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
+int fd_event(int *ret_fd)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    if (fd < 0)
+        return -errno;
+    *ret_fd = fd;
+    return 0;
+}
+
+void fd_event_post(int fd)
+{
+    uint64_t one = 1;
+
+    (void)!write(fd, &one, sizeof(one)); /* EAGAIN: full, so it is readable anyway */
+}
+
+void fd_event_drain(int fd)
+{
+    uint64_t count;
+
+    (void)!read(fd, &count, sizeof(count)); /* EAGAIN: it was 0 */
+}
+
+int fd_wait_readable(int fd, int64_t timeout)
+{
+    struct pollfd entry = {.fd = fd, .events = POLLIN};
+    struct timespec span = timespec_of(timeout);
+    int r = ppoll(&entry, 1, timeout == CLOCK_FOREVER ? NULL : &span, NULL);
+
+    if (r < 0)
+        return -errno;
+    if (r == 0)
+        return fd < 0 ? -EBADF : -ETIMEDOUT; /* poll passes over negative numbers */
+    return entry.revents & POLLNVAL ? -EBADF : 0;
+}
+
+int fd_read_text(const char *path, char *text, size_t size)
+{
+    cleanup(fd_done) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t used = 0;
+    ssize_t n;
+
+    if (fd < 0)
+        return -errno;
+    do {
+        if (used + 1 >= size)
+            return -EFBIG;
+        n = read(fd, text + used, size - 1 - used);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0)
+            used += (size_t)n;
+    } while (n != 0);
+    text[used] = '\0';
+    return 0;
+}
+
+/* A description of our own of what is behind `fd`; dup() would share flags and locks. */
+static int fd_reopen(int fd, int flags)
+{
+    char path[64];
+    int own;
+
+    /* Not /proc/self: it has no descriptors left once the main thread has ended. */
+    snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
+    own = open(path, flags | O_CLOEXEC);
+    return own < 0 ? -errno : own;
+}
+
+/* The kernel is to send SIGKILL when something happens to `fd`, a read end: to be armed last. */
+static int life_arm(int fd)
+{
+    if (fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0 ||
+        fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK) < 0)
+        return -errno;
+    return 0;
+}
+
+int fd_life_attach(int read_end, int *ret_fd)
+{
+    cleanup(fd_done) int own = fd_reopen(read_end, O_RDONLY | O_NONBLOCK);
+    struct pollfd entry = {.fd = own, .events = POLLIN};
+    int r;
+
+    if (own < 0)
+        return own;
+    r = life_arm(own);
+    if (r < 0)
+        return r;
+    /* A writer that went before the arming sent no signal: look once more, behind it. */
+    if (poll(&entry, 1, 0) < 0)
+        return -errno;
+    if (entry.revents & POLLHUP)
+        return -EPIPE;
+    *ret_fd = take_fd(&own);
+    return 0;
+}
+
+/* An OFD lock: a lock of the process would go when any descriptor of the file is closed. */
+static struct flock witness_lock(uint64_t index)
+{
+    return (struct flock){
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)index, .l_len = 1};
+}
+
+int fd_witness_hold(int fd, uint64_t index, int *ret_fd)
+{
+    cleanup(fd_done) int own = fd_reopen(fd, O_RDWR);
+    struct flock lock = witness_lock(index);
+
+    if (own < 0)
+        return own;
+    if (fcntl(own, F_OFD_SETLK, &lock) < 0)
+        return errno == EACCES ? -EAGAIN : -errno;
+    *ret_fd = take_fd(&own);
+    return 0;
+}
+
+bool fd_witness_is_held(int fd, uint64_t index)
+{
+    struct flock lock = witness_lock(index);
+
+    if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+        return true; /* not knowing is never "dead" */
+    return lock.l_type != F_UNLCK;
+}

@@ -1,0 +1,143 @@
+#include "os/pidfd.h"
+
+#include "os/fd.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* glibc has no wrappers before 2.36; the numbers are the same on all machines. */
+#define NR_PIDFD_SEND_SIGNAL 424
+#define NR_PIDFD_OPEN        434
+#define WAIT_BY_PIDFD        3 /* P_PIDFD */
+
+#define PIDFS_MAGIC 0x50494446
+
+int pidfd_of(pid_t pid, int *ret_fd)
+{
+    int fd;
+
+    if (pid <= 0)
+        return -EINVAL;
+    fd = (int)syscall(NR_PIDFD_OPEN, pid, 0); /* close-on-exec by itself */
+    if (fd < 0) /* EINVAL, in newer kernels ENOENT: now the number of a mere thread */
+        return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
+    *ret_fd = fd;
+    return 0;
+}
+
+/* Before 6.9 all pidfds share one inode; on 32-bit systems pidfs inodes may come again. */
+static bool identity_by_inode(int fd, uint64_t *ret)
+{
+    struct statfs system;
+    struct stat file;
+
+    if (sizeof(file.st_ino) < sizeof(*ret) || fstatfs(fd, &system) < 0 ||
+        system.f_type != PIDFS_MAGIC || fstat(fd, &file) < 0 || file.st_ino == 0)
+        return false;
+    *ret = file.st_ino;
+    return true;
+}
+
+/* Field 22 of /proc/PID/stat.  Field 2 is the name, with spaces and brackets as it likes. */
+static int stat_start_time(const char *text, uint64_t *ret)
+{
+    const char *at = strrchr(text, ')');
+    unsigned long long ticks;
+
+    for (int field = 2; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    if (!at || sscanf(at, "%llu", &ticks) != 1)
+        return -EPROTO;
+    *ret = ticks + 1; /* never 0 */
+    return 0;
+}
+
+int pidfd_identity_by_start(int fd, pid_t pid, uint64_t *ret)
+{
+    char path[32], text[1024];
+    uint64_t found = 0;
+    int r;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    r = fd_read_text(path, text, sizeof(text));
+    if (r == 0)
+        r = stat_start_time(text, &found);
+    /* The number is not given again before the process is reaped, so what we read is its. */
+    if (pidfd_signal(fd, 0) == -ESRCH)
+        return -ESRCH;
+    if (r == 0)
+        *ret = found;
+    return r;
+}
+
+static bool pidfs_is_refused(void)
+{
+    static _Atomic int refused =
+        -1; /* read once: getenv races with other people's setenv */
+    int state = atomic_load_explicit(&refused, memory_order_relaxed);
+
+    if (state < 0) {
+        state = getenv("PIU_NO_PIDFS") != NULL;
+        atomic_store_explicit(&refused, state, memory_order_relaxed);
+    }
+    return state;
+}
+
+int pidfd_identity(int fd, pid_t pid, uint64_t *ret)
+{
+    if (!pidfs_is_refused() && identity_by_inode(fd, ret))
+        return 0;
+    return pidfd_identity_by_start(fd, pid, ret);
+}
+
+bool pidfd_has_ended(int fd)
+{
+    struct pollfd entry = {.fd = fd, .events = POLLIN};
+
+    return poll(&entry, 1, 0) == 1 && (entry.revents & POLLIN);
+}
+
+int pidfd_wait(int fd, int64_t timeout)
+{
+    return fd_wait_readable(fd, timeout);
+}
+
+int pidfd_signal(int fd, int signal)
+{
+    return syscall(NR_PIDFD_SEND_SIGNAL, fd, signal, NULL, 0) < 0 ? -errno : 0;
+}
+
+int pidfd_is_running(pid_t pid, uint64_t identity)
+{
+    cleanup(fd_done) int fd = -1;
+    uint64_t found = 0;
+    int r = pidfd_of(pid, &fd);
+
+    if (r == 0)
+        r = pidfd_identity(fd, pid, &found);
+    if (r < 0)
+        return r == -ESRCH ? 0 : r;
+    return found == identity && !pidfd_has_ended(fd);
+}
+
+int pidfd_reap(int fd, int *ret_exitcode, struct rusage *ret_usage)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    /* The wrapper of glibc has no rusage.  __WALL: children of a bare clone as well. */
+    if (syscall(SYS_waitid, WAIT_BY_PIDFD, fd, &info, WEXITED | WNOHANG | __WALL,
+                ret_usage) < 0)
+        return -errno;
+    if (info.si_pid == 0)
+        return -EAGAIN;
+    *ret_exitcode = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+    return 0;
+}
