@@ -1,0 +1,502 @@
+/* The getters' side of a queue. */
+#include "flow/queue.h"
+#include "flow/wait.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Finding the next entry, under get.lock -------------------------------------- */
+
+struct entry {
+    struct chunk *chunk; /* NULL: it is `message`, from get.returned */
+    uint64_t head;
+    uint64_t after; /* what head is once it is got */
+    uint64_t size;
+    const void *bytes;
+    struct message *message; /* NULL: the bytes lie in the chunk */
+};
+
+/* get.chunk's tail; 0: there is nothing.  Moves on to the next chunk when one is drained. */
+static struct chunk *chunk_with_entry(struct piu_queue *q, uint64_t *ret_head)
+{
+    for (;;) {
+        struct chunk *c = queue_chunk(atomic_load_explicit(&q->get.chunk, memory_order_relaxed));
+        uint64_t next;
+
+        if (unlikely(!c))
+            return NULL;
+        *ret_head = atomic_load_explicit(&c->head, memory_order_relaxed);
+        if (likely(place_of(*ret_head) < place_of(q->get.tail_seen)))
+            return c;
+        next = atomic_load_explicit(&c->next, memory_order_acquire);
+        /* acquire, for the release in tail_move(); after `next`: then it is final (Q2) */
+        q->get.tail_seen = atomic_load_explicit(&c->tail, memory_order_acquire);
+        if (place_of(*ret_head) < place_of(q->get.tail_seen))
+            return c;
+        q->get.tail_seen = 0;
+        if (!next)
+            return NULL;
+        /* release: the chunk is retired, whoever sees that may use it (Q4) */
+        atomic_store_explicit(&q->get.chunk, next, memory_order_release);
+    }
+}
+
+static int entry_returned(struct piu_queue *q, struct entry *ret)
+{
+    struct message *m = arena_at(atomic_load(&q->get.returned), sizeof(*m));
+
+    if (!m || !arena_has(m->bytes, m->size))
+        return -EBADMSG;
+    *ret = (struct entry){.size = m->size, .bytes = m->bytes, .message = m};
+    return 0;
+}
+
+/* 0, -EAGAIN: none, -EBADMSG: somebody wrote over it. */
+static int entry_find(struct piu_queue *q, struct entry *ret)
+{
+    uint64_t head, place, end, word;
+    struct chunk *c;
+
+    if (unlikely(atomic_load_explicit(&q->get.returned, memory_order_relaxed)))
+        return entry_returned(q, ret);
+    c = chunk_with_entry(q, &head);
+    if (!c)
+        return -EAGAIN;
+    place = place_of(head);
+    end = place_of(q->get.tail_seen);
+    word = c->entries[place];
+    if (unlikely(end > c->capacity))
+        return -EBADMSG;
+    if (unlikely(word & ENTRY_LARGE)) {
+        struct message *m = place + 2 <= end ? arena_at(c->entries[place + 1], sizeof(*m)) : NULL;
+
+        if (!m || m->size != (word & ~ENTRY_LARGE) || !arena_has(m->bytes, m->size))
+            return -EBADMSG;
+        *ret = (struct entry){c, head, word_plus(head, 1, 2), m->size, m->bytes, m};
+        return 0;
+    }
+    if (unlikely(word > INLINE_MAX || place + 1 + units_of(word) > end))
+        return -EBADMSG;
+    *ret = (struct entry){c, head, word_plus(head, 1, 1 + units_of(word)), word,
+                          &c->entries[place + 1], NULL};
+    return 0;
+}
+
+/* The commit (Q1). */
+static inline void head_move(struct entry *e)
+{
+    /* release, for the acquire in queue_gets(): the place may be used again */
+    atomic_store_explicit(&e->chunk->head, e->after, memory_order_release);
+}
+
+/* ---- Taking a message block ------------------------------------------------------- */
+
+/* The caller's from the moment head, or get.returned, moves. */
+static int block_get(struct piu_queue *q, struct entry *e)
+{
+    struct message *m = e->message;
+    _Atomic uint64_t *from = e->chunk ? &q->get.taking : &q->get.returned;
+    int r;
+
+    q->get.before = e->chunk ? e->head : NOT_TAKING;
+    atomic_store(&q->get.taking, arena_offset(m));
+    r = block_take(m, BLOCK_TAKEN, from);
+    if (r == 0) {
+        m->queue = arena_offset(q);
+        if (e->chunk)
+            head_move(e);
+        else
+            atomic_store(&q->get.returned, m->next);
+    }
+    atomic_store(&q->get.taking, 0);
+    return r < 0 ? -EBADMSG : m->redelivered ? PIU_REDELIVERED : 0;
+}
+
+/* A small message moves into a block of its own. */
+static int block_make(struct piu_queue *q, struct entry *e, struct message **ret)
+{
+    struct message *m;
+    void *block;
+    int r = block_new(sizeof(*m) + e->size, BLOCK_SCRATCH, &q->get.taking, &block);
+
+    if (r < 0)
+        return r;
+    m = block;
+    *m = (struct message){.queue = arena_offset(q), .size = e->size};
+    memcpy(m->bytes, e->bytes, e->size);
+    q->get.before = e->head;
+    atomic_store(&q->get.taking, arena_offset(m));
+    block_set_purpose(m, BLOCK_TAKEN);
+    head_move(e);
+    atomic_store(&q->get.taking, 0);
+    *ret = m;
+    return 0;
+}
+
+static bool is_returned(struct piu_queue *q, const struct message *m)
+{
+    uint64_t offset = atomic_load(&q->get.returned);
+
+    for (uint64_t bound = arena.range / UNIT_SIZE; offset && bound; bound--) {
+        const struct message *other = arena_at(offset, sizeof(*other));
+
+        if (!other || other == m)
+            return other == m;
+        offset = other->next;
+    }
+    return false;
+}
+
+/* get.lock is held.  A message whose taker died goes to get.returned, once. */
+static void message_return(struct piu_queue *q, struct message *m)
+{
+    if (!is_returned(q, m)) {
+        m->redelivered++;
+        m->next = atomic_load(&q->get.returned);
+        atomic_store(&q->get.returned, arena_offset(m));
+    }
+    block_settle(m);
+}
+
+/* Is it the block that the entry at head names? */
+static bool is_at_head(struct piu_queue *q, const struct message *m)
+{
+    struct chunk *c = queue_chunk(atomic_load(&q->get.chunk));
+    uint64_t place = c ? place_of(atomic_load(&c->head)) : 0;
+
+    return c && place + 1 < c->capacity && place < place_of(atomic_load(&c->tail)) &&
+           c->entries[place] & ENTRY_LARGE && c->entries[place + 1] == arena_offset(m);
+}
+
+/* Did the get that a dead member was in happen? */
+static bool has_got(struct piu_queue *q)
+{
+    struct chunk *c = queue_chunk(atomic_load(&q->get.chunk));
+    uint64_t taking = atomic_load(&q->get.taking);
+
+    if (q->get.before == NOT_TAKING)
+        return taking && taking != atomic_load(&q->get.returned);
+    return c && atomic_load(&c->head) != q->get.before;
+}
+
+static void repair_taking(struct piu_queue *q)
+{
+    struct message *m = arena_at(atomic_load(&q->get.taking), sizeof(*m));
+
+    if (m && q->get.before == NOT_TAKING)
+        block_settle(m); /* from `returned`: there still, or its taker's (the sweep returns it) */
+    else if (m && has_got(q))
+        message_return(q, m);
+    else if (m && is_at_head(q, m))
+        block_settle(m); /* it stays where it is */
+    else if (m)
+        queue_discard(&q->get.taking); /* the copy of a small one */
+    atomic_store(&q->get.taking, 0);
+}
+
+void get_repair(struct piu_queue *q)
+{
+    struct message *top = arena_at(atomic_load(&q->get.returned), sizeof(*top));
+
+    q->get.tail_seen = 0;
+    if (top)
+        block_settle(top);
+    tasks_repair(q, has_got(q));
+    if (atomic_load(&q->get.taking))
+        repair_taking(q);
+}
+
+/* The sweep found a block that an ended member had taken. */
+static void taken_orphan(void *block, uint64_t dead_id, bool died)
+{
+    struct message *m = block;
+    struct piu_queue *q = arena_at(m->queue, sizeof(*q));
+    uint64_t who;
+
+    if (!died || !q || queue_use(q, &who) < 0 || get_enter(q, who) < 0) {
+        block_settle(block);
+        block_free(block);
+        return;
+    }
+    if (block_owner(block) == (dead_id & ID_OWNER) && block_purpose(block) == BLOCK_TAKEN) {
+        tasks_give_back(q, dead_id);
+        message_return(q, m);
+    }
+    get_leave(q, who);
+    bell_ring(&q->getters);
+    queue_tell_pollers(q);
+}
+
+__attribute__((constructor)) static void orphans_register(void)
+{
+    block_on_orphan(BLOCK_TAKEN, taken_orphan);
+}
+
+/* ---- One get ------------------------------------------------------------------------ */
+
+enum how { INTO_BUFFER, INTO_MALLOC, IN_PLACE };
+
+struct request {
+    enum how how;
+    void *data;
+    size_t size; /* room, then length */
+    struct message *message;
+};
+
+/* get.lock is held, `e` is next.  Large ones are copied after the lock, from ret->message. */
+static int entry_get(struct piu_queue *q, uint64_t who, struct entry *e, struct request *ret)
+{
+    bool counted = q->counts_tasks;
+    int r = 0;
+
+    if (ret->how == INTO_BUFFER && unlikely(e->size > ret->size)) {
+        ret->size = e->size;
+        return -EMSGSIZE;
+    }
+    if (ret->how == INTO_MALLOC && !(ret->data = malloc(e->size ? e->size : 1)))
+        return -ENOMEM;
+    if (unlikely(counted) && (r = tasks_prepare(q, who, 1, e->chunk ? e->head : NOT_TAKING)) < 0)
+        return r;
+    if (likely(!e->message && ret->how != IN_PLACE)) {
+        memcpy(ret->data, e->bytes, e->size);
+        head_move(e);
+    } else if (e->message) {
+        r = block_get(q, e);
+        ret->message = e->message;
+    } else {
+        r = block_make(q, e, &ret->message);
+    }
+    if (unlikely(counted))
+        tasks_commit(q, r >= 0);
+    ret->size = e->size;
+    return r;
+}
+
+static int get_once(struct piu_queue *q, uint64_t who, struct request *ret)
+{
+    struct entry e;
+    int r = get_enter(q, who);
+
+    if (unlikely(r < 0))
+        return r;
+    ret->message = NULL;
+    r = entry_find(q, &e);
+    if (likely(r == 0))
+        r = entry_get(q, who, &e, ret);
+    get_leave(q, who);
+    if (r < 0 && ret->how == INTO_MALLOC) {
+        free(ret->data);
+        ret->data = NULL;
+    }
+    if (r >= 0 && q->maxsize)
+        bell_ring(&q->putters);
+    return r;
+}
+
+/* Killed before the block is free: the message comes again, to another. */
+static void copy_out(struct request *ret)
+{
+    memcpy(ret->data, ret->message->bytes, ret->size);
+    block_free(ret->message);
+}
+
+/*
+ * A getter that has caught up with the putter and looks at once makes each message wait for
+ * two cache lines.  It waits a little, if that brings more than one message at a time: the
+ * lag grows while it does, and shrinks to nothing where messages come one by one (a round
+ * trip), to be tried again now and then.
+ */
+#define LAG_MOST  400u
+#define LAG_LEAST 25u
+#define LAG_PROBE 64u
+
+static void lag(struct piu_queue *q)
+{
+    struct chunk *c = arena_at(atomic_load_explicit(&q->get.chunk, memory_order_relaxed), sizeof(*c));
+    uint64_t before, after;
+
+    if (q->get.lag == 0 && ++q->get.lag_probe % LAG_PROBE)
+        return;
+    if (q->get.lag == 0)
+        q->get.lag = LAG_LEAST;
+    if (!c)
+        return;
+    before = atomic_load_explicit(&c->tail, memory_order_relaxed);
+    for (uint32_t i = 0; i < q->get.lag; i += LAG_LEAST)
+        cpu_relax();
+    after = atomic_load_explicit(&c->tail, memory_order_relaxed);
+    if (count_of(after) - count_of(before) >= 2)
+        q->get.lag = q->get.lag * 2 < LAG_MOST ? q->get.lag * 2 : LAG_MOST;
+    else if (after == before)
+        q->get.lag = q->get.lag > LAG_LEAST ? q->get.lag / 2 : 0;
+}
+
+static noinline int get_waiting(struct piu_queue *q, uint64_t who, struct request *request,
+                                int64_t timeout)
+{
+    struct waiting w = waiting_begin(timeout);
+    int r = -EAGAIN;
+
+    while (r == -EAGAIN) {
+        if (queue_has_ended(q) && !queue_has_message(q)) {
+            r = -EPIPE;
+            break;
+        }
+        r = wait_at(&q->getters, q, queue_is_ready, who, &w);
+        if (r == 0 && !w.slept)
+            lag(q);
+        if (r == 0)
+            r = get_once(q, who, request);
+    }
+    waiting_end(&w, q, &q->getters, queue_has_message);
+    return r;
+}
+
+static int get(struct piu_queue *q, struct request *request, int64_t timeout)
+{
+    uint64_t who;
+    int r = queue_use(q, &who);
+
+    if (unlikely(r < 0))
+        return r;
+    r = get_once(q, who, request);
+    if (unlikely(r == -EAGAIN) && atomic_load(&q->pollers))
+        queue_drain_poller(q, who);
+    if (unlikely(r == -EAGAIN))
+        r = get_waiting(q, who, request, timeout);
+    if (unlikely(r >= 0 && request->message && request->how != IN_PLACE))
+        copy_out(request);
+    return r;
+}
+
+int piu_queue_get(struct piu_queue *q, void *data, size_t *size, int64_t timeout)
+{
+    struct request request = {.how = INTO_BUFFER, .data = data};
+    int r;
+
+    if (unlikely(!size || (!data && *size)))
+        return -EINVAL;
+    request.size = *size;
+    r = get(q, &request, timeout);
+    if (likely(r >= 0) || r == -EMSGSIZE)
+        *size = request.size;
+    return r;
+}
+
+int piu_queue_get_new(struct piu_queue *q, void **ret, size_t *ret_size, int64_t timeout)
+{
+    struct request request = {.how = INTO_MALLOC};
+    int r = ret && ret_size ? get(q, &request, timeout) : -EINVAL;
+
+    if (r < 0)
+        return r;
+    *ret = request.data;
+    *ret_size = request.size;
+    return r;
+}
+
+int piu_queue_take(struct piu_queue *q, void **ret, size_t *ret_size, int64_t timeout)
+{
+    struct request request = {.how = IN_PLACE};
+    int r = ret && ret_size ? get(q, &request, timeout) : -EINVAL;
+
+    if (r < 0)
+        return r;
+    *ret = request.message->bytes;
+    *ret_size = request.size;
+    return r;
+}
+
+/* ---- Many ---------------------------------------------------------------------------- */
+
+/* From one chunk, with one commit: as many of `size` bytes as there are. */
+static int get_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size, size_t count,
+                   size_t *done)
+{
+    struct entry e;
+    size_t n = 0;
+    int r = get_enter(q, who);
+
+    if (r < 0)
+        return r;
+    r = entry_find(q, &e);
+    if (r == 0 && e.message)
+        r = -ENOTBLK; /* not this way */
+    if (r == 0 && e.size != size)
+        r = -EMSGSIZE;
+    if (r == 0) {
+        uint64_t units = 1 + units_of(size);
+        uint64_t place = place_of(e.head), end = place_of(q->get.tail_seen);
+
+        while (n < count && place + units <= end && e.chunk->entries[place] == size) {
+            memcpy(data + n++ * size, &e.chunk->entries[place + 1], size);
+            place += units;
+        }
+        if (q->counts_tasks)
+            r = tasks_prepare(q, who, n, e.head);
+        if (r == 0) {
+            e.after = word_plus(e.head, n, n * units);
+            head_move(&e);
+        }
+        if (q->counts_tasks)
+            tasks_commit(q, r == 0);
+    }
+    get_leave(q, who);
+    if (r == 0 && q->maxsize)
+        bell_ring(&q->putters);
+    *done += r == 0 ? n : 0;
+    return r;
+}
+
+static int get_large_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size)
+{
+    struct request request = {.how = INTO_BUFFER, .data = data, .size = size};
+    int r = get_once(q, who, &request);
+
+    if (r >= 0 && request.message)
+        copy_out(&request);
+    return r < 0 ? r : request.size == size ? 0 : -EMSGSIZE;
+}
+
+static int get_some(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size, size_t count,
+                    size_t *done)
+{
+    int r = 0;
+
+    while (r == 0 && *done < count) {
+        r = get_run(q, who, data + *done * size, size, count - *done, done);
+        if (r == -ENOTBLK && (r = get_large_run(q, who, data + *done * size, size)) == 0)
+            (*done)++;
+    }
+    return r;
+}
+
+int piu_queue_get_many(struct piu_queue *q, void *data, size_t size, size_t count,
+                       size_t *ret_count, int64_t timeout)
+{
+    struct waiting w = waiting_begin(timeout);
+    size_t done = 0, bytes;
+    uint64_t who;
+    int r = queue_use(q, &who);
+
+    if (r < 0)
+        return r;
+    if (!ret_count || (!data && size && count) || __builtin_mul_overflow(size, count, &bytes))
+        return -EINVAL;
+    while ((r = get_some(q, who, data, size, count, &done)) == -EAGAIN && done == 0) {
+        if (queue_has_ended(q) && !queue_has_message(q)) {
+            r = -EPIPE;
+            break;
+        }
+        r = wait_at(&q->getters, q, queue_is_ready, who, &w);
+        if (r < 0)
+            break;
+        if (!w.slept)
+            lag(q);
+    }
+    waiting_end(&w, q, &q->getters, queue_has_message);
+    if (done == 0 && count && r < 0)
+        return r;
+    *ret_count = done;
+    return 0;
+}

@@ -1,0 +1,472 @@
+/* What both sides of a queue need: creation, entering and repair, sleeping, looking. */
+#include "flow/queue.h"
+#include "flow/wait.h"
+
+
+#include <string.h>
+
+#define CHUNK_FIRST 16384u  /* bytes; doubled with each new one */
+#define CHUNK_LAST  131072u /* two or three of them stay in the cache */
+
+/* ---- Chunks --------------------------------------------------------------------- */
+
+struct chunk *queue_chunk(uint64_t offset)
+{
+    struct chunk *c = offset % 64 ? NULL : arena_at(offset, sizeof(*c));
+
+    return c && c->capacity <= PLACE_MASK && arena_has(c->entries, c->capacity * 8) ? c : NULL;
+}
+
+static void chunk_begin(struct chunk *c, uint64_t capacity, uint64_t count)
+{
+    uint64_t empty = count << PLACE_BITS;
+
+    c->capacity = capacity;
+    atomic_store_explicit(&c->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&c->tail, empty, memory_order_relaxed);
+    atomic_store_explicit(&c->head, empty, memory_order_relaxed);
+}
+
+/* The chunk in put.pending becomes the one where tail moves.  May be done twice. */
+static void chunk_link(struct piu_queue *q, struct chunk *c)
+{
+    struct chunk *last = queue_chunk(atomic_load(&q->put.chunk));
+
+    /* release, for the acquire in entry_find(): tail was final before, and c is whole */
+    atomic_store_explicit(&last->next, arena_offset(c), memory_order_release);
+    atomic_store_explicit(&q->put.chunk, arena_offset(c), memory_order_release);
+    atomic_store_explicit(&q->put.pending, 0, memory_order_release);
+}
+
+static bool first_is_retired(struct piu_queue *q)
+{
+    return atomic_load(&q->first_chunk) != atomic_load_explicit(&q->get.chunk, memory_order_acquire);
+}
+
+/* Retired and not wanted: out of the chain, then free. */
+static void chunk_forget(struct piu_queue *q, struct chunk *c)
+{
+    bool inside = c == queue_first(q);
+
+    if (!inside && block_take(c, BLOCK_SCRATCH, &q->first_chunk) < 0)
+        return;
+    atomic_store(&q->first_chunk, atomic_load(&c->next));
+    if (!inside)
+        block_free(c);
+}
+
+/* One that the getters have left serves again. */
+static struct chunk *chunk_recycle(struct piu_queue *q, uint64_t units, uint64_t count)
+{
+    while (first_is_retired(q)) {
+        struct chunk *c = queue_chunk(atomic_load(&q->first_chunk));
+
+        if (!c)
+            return NULL;
+        if (c->capacity >= units && c->capacity * 8 >= q->put.chunk_size / 4) {
+            atomic_store(&q->put.pending, arena_offset(c));
+            atomic_store(&q->first_chunk, atomic_load(&c->next));
+            chunk_begin(c, c->capacity, count);
+            return c;
+        }
+        chunk_forget(q, c);
+    }
+    return NULL;
+}
+
+static int chunk_new(struct piu_queue *q, uint64_t units, uint64_t count, struct chunk **ret)
+{
+    uint64_t wanted = sizeof(struct chunk) + units * 8;
+    uint64_t size = max_u64(q->put.chunk_size, wanted);
+    void *block;
+    int r = block_new(size, BLOCK_SCRATCH, &q->put.pending, &block);
+
+    if (r < 0)
+        return r;
+    chunk_begin(block, (block_size(block) - sizeof(struct chunk)) / 8, count);
+    atomic_store(&q->put.pending, arena_offset(block));
+    block_give(block);
+    q->put.chunk_size = min_u64(q->put.chunk_size * 2, CHUNK_LAST);
+    *ret = block;
+    return 0;
+}
+
+/* put.lock is held.  Room for `units` in a chunk behind the last. */
+int queue_grow(struct piu_queue *q, uint64_t units)
+{
+    struct chunk *last = queue_chunk(atomic_load(&q->put.chunk));
+    uint64_t count = count_of(atomic_load(&last->tail));
+    struct chunk *c = chunk_recycle(q, units, count);
+    int r = c ? 0 : chunk_new(q, units, count, &c);
+
+    if (r < 0)
+        return r;
+    chunk_link(q, c);
+    /* what a burst left behind goes back, two for each that is linked */
+    for (int i = 0; i < 2 && first_is_retired(q); i++) {
+        struct chunk *first = queue_chunk(atomic_load(&q->first_chunk));
+
+        if (!first || atomic_load(&first->next) == atomic_load(&q->get.chunk))
+            break; /* keep one, for the next time */
+        chunk_forget(q, first);
+    }
+    return 0;
+}
+
+/* ---- Making and freeing ---------------------------------------------------------- */
+
+struct piu_queue *piu_queue_create(const struct piu_queue_keywords *keywords)
+{
+    struct piu_queue *q;
+    void *block;
+    int r = keywords ? block_new(QUEUE_BLOCK, BLOCK_SCRATCH, NULL, &block) : -EINVAL;
+
+    if (r < 0) {
+        errno = -r;
+        return NULL;
+    }
+    q = block;
+    memset(q, 0, sizeof(*q));
+    q->maxsize = keywords->maxsize;
+    q->counts_tasks = keywords->tasks;
+    q->declares_putters = keywords->putters;
+    q->put.chunk_size = CHUNK_FIRST;
+    chunk_begin(queue_first(q), (QUEUE_BLOCK - sizeof(*q) - sizeof(struct chunk)) / 8, 0);
+    atomic_store(&q->first_chunk, arena_offset(queue_first(q)));
+    atomic_store(&q->put.chunk, arena_offset(queue_first(q)));
+    atomic_store(&q->get.chunk, arena_offset(queue_first(q)));
+    atomic_store(&q->stamp, QUEUE_STAMP);
+    block_give(q);
+    return q;
+}
+
+static void free_at(uint64_t offset)
+{
+    void *block = offset ? arena_at(offset, 1) : NULL;
+
+    if (block)
+        block_free(block);
+}
+
+static void free_messages(struct chunk *c)
+{
+    uint64_t place = place_of(atomic_load(&c->head));
+    uint64_t end = min_u64(place_of(atomic_load(&c->tail)), c->capacity);
+
+    while (place < end) {
+        uint64_t entry = c->entries[place];
+
+        if (entry & ENTRY_LARGE && place + 1 < end)
+            free_at(c->entries[place + 1]);
+        place += entry & ENTRY_LARGE ? 2 : 1 + units_of(entry);
+    }
+}
+
+static void free_chain(struct piu_queue *q)
+{
+    uint64_t offset = atomic_load(&q->first_chunk);
+    bool got = true; /* chunks before get.chunk are empty */
+
+    for (uint64_t bound = arena.range / 4096; offset && bound; bound--) {
+        struct chunk *c = queue_chunk(offset);
+
+        if (!c)
+            return;
+        got = got && offset != atomic_load(&q->get.chunk);
+        if (!got)
+            free_messages(c);
+        offset = atomic_load(&c->next);
+        if (c != queue_first(q))
+            block_free(c);
+    }
+}
+
+static void free_returned(struct piu_queue *q)
+{
+    uint64_t offset = atomic_load(&q->get.returned);
+
+    while (offset) {
+        struct message *m = arena_at(offset, sizeof(*m));
+
+        if (!m)
+            return;
+        offset = m->next;
+        block_free(m);
+    }
+}
+
+struct piu_queue *piu_queue_free(struct piu_queue *q)
+{
+    uint64_t stamp = QUEUE_STAMP;
+    uint64_t who;
+    int r = q ? queue_use(q, &who) : 0;
+
+    if (!q || r < 0 || !atomic_compare_exchange_strong(&q->stamp, &stamp, 0)) {
+        errno = q ? (r < 0 ? -r : ESTALE) : errno;
+        return NULL;
+    }
+    bell_ring_all(&q->getters);
+    bell_ring_all(&q->putters);
+    bell_ring_all(&q->joiners);
+    /* who is inside leaves; nobody comes in any more */
+    owner_enter(&q->put.lock, who);
+    owner_enter(&q->get.lock, who);
+    free_chain(q);
+    free_returned(q);
+    free_at(atomic_load(&q->put.putters));
+    free_at(atomic_load(&q->get.got_by));
+    free_at(atomic_load(&q->pollers));
+    block_free(q);
+    return NULL;
+}
+
+int queue_use(struct piu_queue *q, uint64_t *ret_who)
+{
+    int r = q ? member_who(ret_who) : -EINVAL;
+
+    if (r < 0)
+        return r;
+    if (!arena_has(q, sizeof(*q)) || (uintptr_t)q % 64)
+        return -EFAULT;
+    return likely(atomic_load_explicit(&q->stamp, memory_order_relaxed) == QUEUE_STAMP) ? 0 : -ESTALE;
+}
+
+/* ---- Entering, and repair --------------------------------------------------------- */
+
+static void repair_pending(struct piu_queue *q)
+{
+    uint64_t offset = atomic_load(&q->put.pending);
+    struct chunk *last = queue_chunk(atomic_load(&q->put.chunk));
+    struct chunk *c = queue_chunk(offset);
+
+    if (!offset)
+        return;
+    if (offset == atomic_load(&q->put.chunk) || offset == atomic_load(&q->first_chunk) || !c ||
+        (c != queue_first(q) && !block_settle(c)))
+        atomic_store(&q->put.pending, 0); /* done already, or not begun */
+    else {
+        chunk_begin(c, c->capacity, count_of(atomic_load(&last->tail)));
+        chunk_link(q, c);
+    }
+}
+
+/* A block that nobody else answers for, named by `word`, goes. */
+void queue_discard(_Atomic uint64_t *word)
+{
+    void *block = arena_at(atomic_load(word), 1);
+    bool ours = block && block_take(block, BLOCK_SCRATCH, word) == 0;
+
+    atomic_store(word, 0);
+    if (ours)
+        block_free(block);
+}
+
+static void repair_message(struct piu_queue *q)
+{
+    struct chunk *c = queue_chunk(atomic_load(&q->put.chunk));
+    uint64_t offset = atomic_load(&q->put.message);
+    void *block = offset ? arena_at(offset, 1) : NULL;
+
+    if (!offset)
+        return;
+    if (q->put.spends) /* put, or lost with its owner: the unit is not reserved any more */
+        atomic_store(&q->put.reserved, q->put.reserved_after);
+    if (atomic_load(&c->tail) == q->put.before)
+        queue_discard(&q->put.message); /* it was never put */
+    else if (block)
+        block_settle(block);
+    atomic_store(&q->put.message, 0);
+}
+
+static void put_repair(struct piu_queue *q)
+{
+    struct chunk *first = queue_chunk(atomic_load(&q->first_chunk));
+
+    if (first && first != queue_first(q))
+        block_settle(first);
+    repair_pending(q);
+    repair_message(q);
+    reservation_repair(q);
+    q->put.got_seen = queue_gets(q);
+}
+
+static noinline int enter_repaired(struct piu_queue *q, owner_word *lock, uint64_t who,
+                                   void (*repair)(struct piu_queue *q))
+{
+    if (atomic_load(&q->stamp) != QUEUE_STAMP) {
+        owner_release(lock, who);
+        return -ESTALE;
+    }
+    repair(q);
+    return 0;
+}
+
+int put_enter(struct piu_queue *q, uint64_t who)
+{
+    int r = owner_enter(&q->put.lock, who);
+
+    if (unlikely(r == OWNER_DIED))
+        r = enter_repaired(q, &q->put.lock, who, put_repair);
+    return r;
+}
+
+void put_leave(struct piu_queue *q, uint64_t who)
+{
+    owner_release(&q->put.lock, who);
+}
+
+int get_enter(struct piu_queue *q, uint64_t who)
+{
+    int r = owner_enter(&q->get.lock, who);
+
+    if (unlikely(r == OWNER_DIED))
+        r = enter_repaired(q, &q->get.lock, who, get_repair);
+    return r;
+}
+
+void get_leave(struct piu_queue *q, uint64_t who)
+{
+    owner_release(&q->get.lock, who);
+}
+
+/* ---- Looking ----------------------------------------------------------------------- */
+
+/* Counts are read without locks: a chunk that is recycled meanwhile is seen by its pointer. */
+static uint64_t count_in(_Atomic uint64_t *chunk, size_t word)
+{
+    for (;;) {
+        uint64_t offset = atomic_load_explicit(chunk, memory_order_acquire);
+        struct chunk *c = arena_at(offset, sizeof(*c));
+        uint64_t value;
+
+        if (!c)
+            return 0;
+        value = atomic_load_explicit((_Atomic uint64_t *)(void *)((char *)c + word),
+                                     memory_order_acquire);
+        if (offset == atomic_load(chunk))
+            return count_of(value);
+    }
+}
+
+uint64_t queue_puts(struct piu_queue *q)
+{
+    return count_in(&q->put.chunk, offsetof(struct chunk, tail));
+}
+
+uint64_t queue_gets(struct piu_queue *q)
+{
+    return count_in(&q->get.chunk, offsetof(struct chunk, head));
+}
+
+bool queue_has_message(struct piu_queue *q)
+{
+    struct chunk *c = arena_at(atomic_load_explicit(&q->get.chunk, memory_order_relaxed), sizeof(*c));
+
+    return c && (atomic_load_explicit(&c->tail, memory_order_acquire) !=
+                     atomic_load_explicit(&c->head, memory_order_relaxed) ||
+                 atomic_load_explicit(&c->next, memory_order_relaxed) ||
+                 atomic_load_explicit(&q->get.returned, memory_order_relaxed));
+}
+
+bool queue_has_room(struct piu_queue *q)
+{
+    uint64_t out = (queue_puts(q) - queue_gets(q)) & COUNT_MASK;
+
+    return atomic_load(&q->shut) || q->maxsize == 0 ||
+           out + atomic_load(&q->put.reserved) < q->maxsize;
+}
+
+bool queue_is_ready(struct piu_queue *q)
+{
+    return queue_has_message(q) || atomic_load(&q->shut) ||
+           atomic_load(&q->stamp) != QUEUE_STAMP || queue_has_ended(q);
+}
+
+const _Atomic uint32_t *queue_futex(struct piu_queue *q, uint32_t *ret_expected)
+{
+    atomic_exchange(&q->getters.asleep, 1);
+    atomic_thread_fence(memory_order_seq_cst);
+    *ret_expected = 1;
+    return &q->getters.asleep;
+}
+
+static uint64_t returned_count(const struct piu_queue *q)
+{
+    uint64_t n = 0;
+    uint64_t offset = atomic_load(&q->get.returned);
+
+    while (offset && n < MEMBER_SLOTS) {
+        const struct message *m = arena_at(offset, sizeof(*m));
+
+        n++;
+        offset = m ? m->next : 0;
+    }
+    return n;
+}
+
+size_t piu_queue_qsize(const struct piu_queue *q)
+{
+    struct piu_queue *used = (struct piu_queue *)(uintptr_t)q;
+    uint64_t who, gets;
+
+    if (queue_use(used, &who) < 0)
+        return 0;
+    gets = queue_gets(used); /* first: a get that comes between makes it no less than 0 */
+    return ((queue_puts(used) - gets) & COUNT_MASK) + returned_count(q);
+}
+
+int piu_queue_shutdown(struct piu_queue *q)
+{
+    uint64_t who;
+    int r = queue_use(q, &who);
+
+    if (r == 0)
+        r = put_enter(q, who);
+    if (r < 0)
+        return r;
+    atomic_store(&q->shut, 1);
+    put_leave(q, who);
+    bell_ring_all(&q->getters);
+    bell_ring_all(&q->putters);
+    queue_tell_pollers(q);
+    return 0;
+}
+
+static bool chunk_check(struct chunk *c)
+{
+    uint64_t place = place_of(atomic_load(&c->head));
+    uint64_t end = place_of(atomic_load(&c->tail));
+    uint64_t count = count_of(atomic_load(&c->head));
+
+    if (place > end || end > c->capacity)
+        return false;
+    for (; place < end; count++) {
+        uint64_t entry = c->entries[place];
+
+        if (!(entry & ENTRY_LARGE) && entry > INLINE_MAX)
+            return false;
+        place += entry & ENTRY_LARGE ? 2 : 1 + units_of(entry);
+    }
+    return place == end && (count & COUNT_MASK) == count_of(atomic_load(&c->tail));
+}
+
+/* When nobody is inside: Q2, Q4, and the chain leads from the first to the last. */
+bool queue_check(struct piu_queue *q)
+{
+    uint64_t offset = atomic_load(&q->first_chunk);
+    bool seen_get = false;
+
+    for (uint64_t bound = arena.range / 4096; offset && bound; bound--) {
+        struct chunk *c = queue_chunk(offset);
+
+        if (!c)
+            return false;
+        seen_get = seen_get || offset == atomic_load(&q->get.chunk);
+        if (seen_get && !chunk_check(c))
+            return false;
+        if (offset == atomic_load(&q->put.chunk))
+            return seen_get;
+        offset = atomic_load(&c->next);
+    }
+    return false;
+}

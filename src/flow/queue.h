@@ -1,0 +1,198 @@
+/*
+ * The queue: a chain of chunks, two locks, one commit word a side.
+ *
+ *    struct piu_queue: one block of 8 KB, its first chunk inside
+ *      first_chunk         put.chunk                     get.chunk
+ *          v                                                 v
+ *      [retired] -> [retired] ->  ...  -> [head  ....tail, full] -> [      ..tail] <- put.chunk
+ *
+ *    chunk   0        128      256      384                    384 + 8 capacity
+ *            | next   | tail   | head   | entries              |
+ *            | ...    | putter | getter |                      |
+ *    tail, head      63..28 messages, counted for ever   27..0 place, in units of 8 bytes
+ *    entry           a word {63 large, 62..0 size}, then the bytes, or the offset of a message block
+ *
+ * Q1  a put happened when tail moved, a get when head moved; nothing else decides
+ * Q2  [head, tail) of a chunk holds whole entries; next is set once nothing more is put there
+ * Q3  only who holds put.lock moves tail, next, put.*, first_chunk; only get.lock: head, get.*
+ * Q4  chunks from first_chunk up to get.chunk, that one left out, are retired: the putter's
+ * Q5  while put.message (get.taking) has a block's offset, whoever repairs that side answers
+ *     for the block; at any other time the block's word says whose it is
+ * Q6  no member's fate is swept inside the locks: the sweep enters them (member_fate_unswept)
+ * Crash: bytes past tail belong to nobody.  Whoever enters after a dead holder repairs first
+ * (put_repair, get_repair): what is pending is completed if its word had moved, else undone.
+ */
+#ifndef PIU_FLOW_QUEUE_H
+#define PIU_FLOW_QUEUE_H
+
+#include "os/clock.h"
+#include "shm/block.h"
+#include "shm/owner.h"
+
+#include <piu.h>
+
+#define QUEUE_STAMP   UINT64_C(0x7069752d71756575)
+#define INLINE_MAX    4096u /* longer messages get a block of their own */
+#define PLACE_BITS    28
+#define PLACE_MASK    ((UINT64_C(1) << PLACE_BITS) - 1)
+#define COUNT_MASK    (UINT64_MAX >> PLACE_BITS)
+#define ENTRY_LARGE   (UINT64_C(1) << 63)
+#define NOT_TAKING    UINT64_MAX
+
+struct chunk {
+    _Atomic uint64_t next; /* offset */
+    uint64_t capacity;     /* in units of 8 bytes; set before the chunk is linked */
+    alignas(128) _Atomic uint64_t tail;
+    alignas(128) _Atomic uint64_t head;
+    alignas(128) uint64_t entries[];
+};
+static_assert(offsetof(struct chunk, entries) == 384, "shared layout: raise ARENA_STAMP");
+
+/* The head of a block that holds one message: 64 bytes, then the message. */
+struct message {
+    uint64_t queue; /* offset */
+    uint64_t size;
+    uint64_t next; /* in get.returned */
+    uint64_t redelivered;
+    alignas(64) unsigned char bytes[];
+};
+static_assert(offsetof(struct message, bytes) == 64, "shared layout: raise ARENA_STAMP");
+
+/* Who got how many and has not said task_done; who is a declared putter. */
+struct queue_roll {
+    uint32_t capacity;
+    uint32_t reserved;
+    struct queue_mark {
+        _Atomic uint64_t id; /* member; 0: free */
+        _Atomic uint64_t count;
+    } marks[];
+};
+
+/* Sleepers set the word; who has news clears it and wakes one, who wakes the next. */
+struct bell {
+    alignas(64) _Atomic uint32_t asleep;
+};
+
+struct put_side {
+    owner_word lock;
+    _Atomic uint64_t chunk;   /* offset: where tail moves */
+    _Atomic uint64_t pending; /* offset of a chunk that is being linked; 0 */
+    _Atomic uint64_t message; /* offset of a large message that is being put; 0 */
+    uint64_t before;          /* tail, before that */
+    uint64_t got_seen;        /* messages got, as last seen: spares a look at the getters' line */
+    _Atomic uint64_t reserved;     /* units of maxsize */
+    _Atomic uint64_t reserving;    /* offset of a block that becomes or ends a reservation; 0 */
+    uint64_t reserved_after;       /* what `reserved` is after that, or after `message` */
+    uint64_t spends;               /* `message` was reserved */
+    uint64_t chunk_size;           /* of the next one, bytes */
+    _Atomic uint64_t putters;      /* offset of a queue_roll; 0 */
+};
+
+struct get_side {
+    owner_word lock;
+    _Atomic uint64_t chunk;    /* offset: where head moves */
+    uint64_t tail_seen;        /* of that chunk; 0: look */
+    _Atomic uint64_t taking;   /* offset of a block that is being taken; 0 */
+    uint64_t before;           /* head, before that; NOT_TAKING: from `returned` */
+    _Atomic uint64_t returned; /* messages of dead takers, a list */
+    _Atomic uint64_t counting; /* 1 + index of a mark that gets a new count with this get; 0 */
+    uint64_t counting_id;
+    uint64_t count_after;
+    uint32_t lag; /* ns a getter waits when it has caught up: see queue_get.c */
+    uint32_t lag_probe;
+    _Atomic uint64_t got_by; /* offset of a queue_roll; 0 */
+    _Atomic uint64_t finished; /* messages said to be done, or lost with their getters */
+    _Atomic uint64_t finishing; /* 1 + index of the mark whose task_done is under way; 0 */
+    uint64_t finished_after;
+    uint64_t finishing_count;
+    _Atomic uint32_t lost; /* news for join: something was lost */
+};
+
+struct piu_queue {
+    _Atomic uint64_t stamp;
+    uint64_t maxsize; /* 0: none */
+    uint32_t counts_tasks;
+    uint32_t declares_putters;
+    _Atomic uint32_t shut;
+    _Atomic uint32_t had_putter;
+    _Atomic uint64_t first_chunk;
+    _Atomic uint64_t pollers; /* offset of the roll of descriptors; 0 */
+    alignas(128) struct put_side put;
+    alignas(128) struct get_side get;
+    alignas(128) struct bell getters;
+    alignas(128) struct bell putters;  /* who wait for room */
+    alignas(128) struct bell joiners;
+};
+
+#define QUEUE_BLOCK 8192u /* the first chunk takes what the struct leaves */
+
+static inline struct chunk *queue_first(struct piu_queue *q)
+{
+    return (struct chunk *)(void *)(q + 1);
+}
+
+static inline uint64_t place_of(uint64_t word)
+{
+    return word & PLACE_MASK;
+}
+
+static inline uint64_t count_of(uint64_t word)
+{
+    return word >> PLACE_BITS;
+}
+
+/* The word after `messages` more, which take `units`. */
+static inline uint64_t word_plus(uint64_t word, uint64_t messages, uint64_t units)
+{
+    return word + (messages << PLACE_BITS) + units; /* the count wraps at 2^36 by itself */
+}
+
+static inline uint64_t units_of(uint64_t bytes)
+{
+    return (bytes + 7) / 8;
+}
+
+int queue_use(struct piu_queue *q, uint64_t *ret_who); /* 0, -EINVAL, -EFAULT, -ESTALE */
+struct chunk *queue_chunk(uint64_t offset);            /* NULL: that is no chunk */
+uint64_t queue_puts(struct piu_queue *q); /* counted for ever, modulo 2^36 */
+uint64_t queue_gets(struct piu_queue *q);
+
+int put_enter(struct piu_queue *q, uint64_t who); /* locks, repairs: 0, -EPIPE, -ESTALE */
+void put_leave(struct piu_queue *q, uint64_t who);
+int get_enter(struct piu_queue *q, uint64_t who); /* 0, -ESTALE */
+void get_leave(struct piu_queue *q, uint64_t who);
+
+bool queue_has_message(struct piu_queue *q); /* a look without locks */
+bool queue_has_room(struct piu_queue *q);
+/* Would get return at once: a message, or -EPIPE? */
+bool queue_is_ready(struct piu_queue *q);
+bool queue_has_ended(struct piu_queue *q); /* shut down, or its last putter ended */
+/* The futex of those who wait for a message: set before the last look, for piu_wait_any. */
+const _Atomic uint32_t *queue_futex(struct piu_queue *q, uint32_t *ret_expected);
+
+void queue_tell_pollers(struct piu_queue *q);
+void queue_drain_poller(struct piu_queue *q, uint64_t who); /* it is empty: not readable */
+
+/* Under put.lock: a chunk behind the last, with room for `units`. */
+int queue_grow(struct piu_queue *q, uint64_t units);
+/* Under the side's lock: the block that `word` names and nobody else answers for, goes. */
+void queue_discard(_Atomic uint64_t *word);
+
+/* Message blocks (message.c). */
+int message_new(struct piu_queue *q, size_t size, struct message **ret); /* scratch, the caller's */
+int put_block(struct piu_queue *q, uint64_t who, struct message *m, bool reserved);
+void reservation_repair(struct piu_queue *q);
+void get_repair(struct piu_queue *q);
+
+/*
+ * Tasks (tasks.c), under get.lock: prepare() writes what a get of `count` messages changes,
+ * commit() makes it so; a repair commits if head has moved.
+ */
+int tasks_prepare(struct piu_queue *q, uint64_t who, uint64_t count, uint64_t before);
+void tasks_commit(struct piu_queue *q, bool got);
+void tasks_repair(struct piu_queue *q, bool got);
+void tasks_give_back(struct piu_queue *q, uint64_t dead_id); /* one of what it got comes again */
+
+bool queue_check(struct piu_queue *q);
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * Blocks: the heap's allocator, in which every step is one word.
+ *
+ *    unit table   one word a unit of 16 KB: the head of a run says all, the words behind it count
+ *                 for nothing;  0: a free unit
+ *    span         4 units, aligned: a header with one word for each block, then blocks of one size
+ *
+ *    a word       59..58 kind   57..34 units   33..31 purpose   30..0 owner (0: the family)
+ *
+ * B1  a block is used if and only if its word is not 0: one CAS allocates, one store frees
+ * B2  the word names the owner: a member until it gives the block to the family
+ * B3  a block owned by a member stands in one of its held cells, or held_overflow is set:
+ *     cells may say too much, never too little
+ * B4  a block with `into` belongs to the family from the moment *into has its offset
+ * Crash: what a dead member owned is freed by the sweep, or passed on by its purpose (B4 first);
+ * whoever finds such an offset in a dead member's word calls block_settle() before using it.
+ */
+#ifndef PIU_SHM_BLOCK_H
+#define PIU_SHM_BLOCK_H
+
+#include "shm/member.h"
+
+enum block_purpose {
+    BLOCK_SCRATCH,  /* its owner's own: freed when the owner ends, in any way */
+    BLOCK_RESERVED, /* a queue's: reserved, not committed */
+    BLOCK_TAKEN,    /* a queue's: taken, not dropped */
+    BLOCK_PURPOSES
+};
+
+/*
+ * A block of at least `size` bytes, aligned to 64 (to 128 if `size` is a multiple of it), not zeroed, owned by the caller (`into`
+ * NULL), or to be given to the word `into` (in shared memory).  -ENOMEM.
+ */
+int block_new(size_t size, enum block_purpose purpose, _Atomic uint64_t *into, void **ret);
+/* The family's from now on (after *into was stored, where there is one). */
+void block_give(void *block);
+/* All in one: allocate, zero, store the offset in *into (was 0), give. */
+int block_new_into(size_t size, _Atomic uint64_t *into, void **ret);
+int block_new_family(size_t size, void **ret); /* zeroed, the family's at once */
+
+/*
+ * From the family, or from a dead owner, to the caller; while *into (NULL: none) has its
+ * offset it goes back to the family when the caller ends.  -ESTALE: somebody else's, or free.
+ */
+int block_take(void *block, enum block_purpose purpose, const _Atomic uint64_t *into);
+/* The caller's own block is from now on to be given to the word `into`. */
+void block_aim(void *block, const _Atomic uint64_t *into);
+/* The caller's own block gets another purpose. */
+void block_set_purpose(void *block, enum block_purpose purpose);
+/* Found in a dead member's words: make it the family's.  false: it is not there any more. */
+bool block_settle(void *block);
+/* By its owner, or by anybody if it is the family's.  -EINVAL: not a block, free, another's. */
+int block_free(void *block);
+/*
+ * The other way of block_new_into(): the family's block that *into names is freed, and *into
+ * is 0.  Killed half way: both, or neither.  -EINVAL: *into names none.
+ */
+int block_free_from(_Atomic uint64_t *into);
+
+bool block_is(const void *address);           /* the address of a used block */
+size_t block_size(const void *block);         /* its room; 0: not a block */
+uint64_t block_owner(const void *block);      /* low 31 bits of a member id; 0: the family */
+/* Its purpose, whoever owns it; BLOCK_PURPOSES: not a used block. */
+enum block_purpose block_purpose(const void *block);
+bool block_is_mine(const void *block, enum block_purpose purpose);
+
+/* Called by the sweep for each block that an ended member owned with this purpose. */
+typedef void block_orphan(void *block, uint64_t dead_id, bool died);
+void block_on_orphan(enum block_purpose purpose, block_orphan *function);
+void block_sweep(uint64_t dead_id, bool died);
+
+bool block_check(void);      /* is the whole heap sound? */
+uint64_t block_in_use(void); /* bytes in used blocks and spans, for tests */
+
+#endif

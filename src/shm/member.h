@@ -1,0 +1,174 @@
+/*
+ * The table of members: who is in the family, alive or not, and what became of those before.
+ *
+ *    life word   63        31  30        9  8    3   2..0
+ *                | generation | pid        |  0    | state |
+ *
+ *    FREE --claim--> CLAIMED(pid of the claimer) --join--> LIVE(pid)
+ *     ^                 `-- the claimer died -- any ---.      |    `-- left -- itself --.
+ *     |                                                |      `-- died -- any survivor -|
+ *     `------------ generation + 1 -- any ---- ENDING(left or died) <-------------------'
+ *
+ * M1  a record's plain fields are written only by the process whose pid is in a CLAIMED word
+ * M2  a member id names a slot and a generation; generation and slot never come together twice
+ * M3  the sweep of a generation has ended before its slot is FREE again
+ * M4  died[] says for the last HISTORY generations whether they died; older ones count as died
+ * Crash: a sweeper that is killed leaves ENDING; the next one that looks does it all again.
+ */
+#ifndef PIU_SHM_MEMBER_H
+#define PIU_SHM_MEMBER_H
+
+#include "os/base.h"
+#include "shm/arena.h"
+
+#include <pthread.h>
+#include <sys/types.h>
+
+/*
+ * A member id, as it stands in owner words (see owner.h):
+ *
+ *     63..48 thread   47..32 generation, high   31 waiters   30..17 slot   16..0 generation, low
+ *
+ * An id has thread and waiters 0.  A *who* is an id with the calling thread's number.
+ */
+#define ID_WAITERS   (UINT64_C(1) << 31)
+#define ID_MASK      UINT64_C(0x0000ffff7fffffff)
+#define WHO_MASK     UINT64_C(0xffffffff7fffffff)
+#define ID_OWNER     UINT32_C(0x7fffffff) /* slot and low generation: enough until the sweep */
+#define NAME_SIZE    32
+#define HISTORY      256
+#define HELD_CELLS   24
+#define OPERATIONS   12
+
+static inline uint32_t id_slot(uint64_t id)
+{
+    return (uint32_t)(id >> 17) & (MEMBER_SLOTS - 1);
+}
+
+static inline uint64_t id_generation(uint64_t id)
+{
+    return (id & 0x1ffff) | (id >> 32 & 0xffff) << 17;
+}
+
+static inline uint64_t id_make(uint32_t slot, uint64_t generation)
+{
+    return (generation & 0x1ffff) | (uint64_t)slot << 17 | (generation >> 17 & 0xffff) << 32;
+}
+
+enum member_state { MEMBER_FREE, MEMBER_CLAIMED, MEMBER_LIVE, MEMBER_LEFT, MEMBER_DIED };
+
+enum fate { FATE_ALIVE, FATE_LEFT, FATE_DIED };
+
+/* A block that a member is about to own, or owns: hints that never miss one (block.h). */
+struct held {
+    _Atomic uint64_t block; /* offset; 0: the cell is free */
+    _Atomic uint64_t into;  /* offset of the word that receives its address; 0: none */
+};
+
+/* What a thread is doing.  `wake` is correctness' helper, the rest is for people. */
+struct operation {
+    _Atomic uint64_t wake;   /* offset of a futex whose sleepers are still to be woken */
+    _Atomic uint64_t object; /* offset of what it waits for; 0: it does not wait */
+};
+
+struct member {
+    _Atomic uint64_t life;
+    uint64_t identity; /* see os/pidfd.h */
+    uint64_t starter;  /* member id; 0: none */
+    _Atomic uint32_t held_overflow;
+    _Atomic uint32_t threads; /* numbers given so far */
+    char name[NAME_SIZE];
+    alignas(64) pthread_mutex_t life_lock; /* robust, held while alive: the kernel's own news */
+    alignas(64) _Atomic uint64_t died[HISTORY / 64];
+    alignas(64) struct operation operations[OPERATIONS];
+    alignas(64) struct held held[HELD_CELLS];
+};
+static_assert(sizeof(struct member) <= MEMBER_SIZE, "shared layout: raise ARENA_STAMP");
+
+/* What the process knows of itself: zero after fork, so a child is nobody until it joins. */
+struct self {
+    _Atomic uint64_t id;
+    int witness; /* a description that exec closes, with a lock on byte `slot` (os/fd.h) */
+    _Atomic uint32_t joining;
+};
+
+struct member_thread {
+    uint64_t id; /* of the process when `who` was made */
+    uint64_t who;
+};
+
+extern struct self *member_self;
+extern _Thread_local struct member_thread member_thread
+    __attribute__((tls_model("initial-exec")));
+
+int member_join(void); /* the slow way of member_who() */
+
+/*
+ * Who is calling: > 0 words that fit an owner word.  The first call of a process makes it a
+ * member.  0 or -errno (see piu.h, "Errors").
+ */
+static inline int member_who(uint64_t *ret)
+{
+    if (unlikely(!member_self || !member_thread.id ||
+                 member_thread.id != atomic_load_explicit(&member_self->id, memory_order_relaxed))) {
+        int r = member_join();
+
+        if (r < 0)
+            return r;
+    }
+    *ret = member_thread.who;
+    return 0;
+}
+
+struct member *member_of(uint64_t id); /* its slot's record; NULL: no such slot */
+
+/*
+ * What became of a member.  Looks at the process itself if need be (some us), and sweeps
+ * what it finds dead.  An id that nobody ever had counts as died.
+ */
+enum fate member_fate(uint64_t id);
+/*
+ * The same without the sweep: inside piu's critical sections, which the sweep may need to
+ * enter itself.  The sweep is then due to whoever asks next.
+ */
+enum fate member_fate_unswept(uint64_t id);
+/*
+ * Find the dead and sweep them: what a waiter does who cannot know whose death would matter.
+ * `thorough` asks the kernel about each member (1 us each), otherwise memory alone (20 ns).
+ */
+void member_sweep_dead(bool thorough);
+/* The same from memory alone, some ns: false means "ask member_fate". */
+bool member_seems_alive(uint64_t id);
+pid_t member_pid(uint64_t id); /* 0: it has ended */
+/* "NAME" of a live or just ended member, for messages; always terminated. */
+void member_name(uint64_t id, char ret[NAME_SIZE]);
+/*
+ * The word that the kernel changes when the member ends (or execs), for futex_wait_any; NULL:
+ * none.  It wakes one sleeper: who wakes up so and finds the member dead wakes the others.
+ */
+const _Atomic uint32_t *member_life_futex(uint64_t id, uint32_t *ret_expected);
+
+/* A slot for a child to be: the starter's, until the child (which knows the id) joins. */
+int member_claim(const char *name, uint64_t *ret_id);
+void member_unclaim(uint64_t id); /* no child came of it */
+int member_join_as(uint64_t id);  /* in the child; takes a new slot if the claim is gone */
+void member_rename(const char *name);
+
+void member_leave(void); /* by its own will: sweeps itself.  exit() does it. */
+
+/* Walk over all: live members' ids, from slot `*cursor` on; 0 at the end. */
+uint64_t member_next(uint32_t *cursor);
+
+/* Tests under TSan: this thread plays a member of its own, and later leaves or "dies". */
+int member_play(const char *name);
+void member_play_end(bool died);
+
+/*
+ * A thread's operation record, only in slow ways: waits_for() for people, about_to_wake() and
+ * woken() around a release that has to wake somebody.
+ */
+void operation_waits(uint64_t who, const void *object); /* NULL: no longer */
+void operation_about_to_wake(uint64_t who, const _Atomic uint32_t *futex);
+void operation_woke(uint64_t who);
+
+#endif

@@ -1,0 +1,220 @@
+/* The slow ways of the owner word: spin, sleep in slices, and ask whether the owner lives. */
+#include "shm/owner.h"
+
+#include "os/futex.h"
+#include "os/log.h"
+#include "os/machine.h"
+
+#include <limits.h>
+#include <sched.h>
+
+#define SPINS       200 /* some us: what a critical section takes */
+#define YIELDS      4
+#define SLICE_FIRST (20 * MSEC)
+#define SLICE_LAST  (100 * MSEC)
+
+static const _Atomic uint32_t *futex_of(const owner_word *word)
+{
+    return (const _Atomic uint32_t *)(const void *)word; /* little-endian: the low half */
+}
+
+uint64_t owner_of(const owner_word *word)
+{
+    uint64_t value = atomic_load(word);
+
+    return value == OWNER_NEWS ? 0 : value & ID_MASK;
+}
+
+/* Free words are taken with the waiters bit, when we may not be the only one to sleep (W2). */
+static int try_after_sleep(owner_word *word, uint64_t who)
+{
+    uint64_t old = atomic_load(word);
+
+    while ((old & ~ID_WAITERS) == 0 || old == OWNER_NEWS) {
+        if (atomic_compare_exchange_strong(word, &old, who | ID_WAITERS))
+            return old == OWNER_NEWS ? OWNER_DIED : 0;
+    }
+    return -EBUSY;
+}
+
+static int spin(owner_word *word, uint64_t who)
+{
+    static const int pause = 8;
+    int r = -EBUSY;
+
+    if (machine_cpus_affine() < 2)
+        return -EBUSY;
+    for (int i = 0; i < SPINS && r < 0; i++) {
+        for (int j = 0; j < pause; j++)
+            cpu_relax();
+        if (atomic_load_explicit(word, memory_order_relaxed) <= OWNER_NEWS)
+            r = owner_try(word, who);
+    }
+    for (int i = 0; i < YIELDS && r < 0; i++) {
+        sched_yield();
+        r = owner_try(word, who);
+    }
+    return r;
+}
+
+/* From the dead owner to us; the bit stays, others may sleep. */
+static int take_from_dead(owner_word *word, uint64_t old, uint64_t who)
+{
+    return atomic_compare_exchange_strong(word, &old, who | ID_WAITERS) ? OWNER_DIED : -EBUSY;
+}
+
+/* Sleep until the word or its owner's life changes, at most one slice. */
+static int sleep_on(owner_word *word, uint64_t old, int64_t slice)
+{
+    struct futex_watch watch[2] = {{futex_of(word), (uint32_t)old}};
+    uint32_t expected = 0;
+    const _Atomic uint32_t *life = member_life_futex(old & ID_MASK, &expected);
+    int r;
+
+    watch[1] = (struct futex_watch){life, expected};
+    r = futex_wait_any(watch, life ? 2 : 1, slice);
+    if (life && atomic_load(life) != expected)
+        futex_wake(life, INT_MAX); /* the kernel woke one of those who wait for this member */
+    return r;
+}
+
+struct waiting {
+    int64_t deadline;
+    int64_t slice;
+    bool ours;     /* a critical section of piu's own */
+    bool told;     /* of an owner that left */
+};
+
+static void tell_left(struct waiting *w, const owner_word *word, uint64_t id)
+{
+    char name[NAME_SIZE];
+
+    if (w->told)
+        return;
+    w->told = true;
+    member_name(id, name);
+    log_line("the lock at %p is held by %s, which has ended without releasing it (left by %s)",
+             (const void *)word, name, name);
+}
+
+/* The owner seems not to be there: 0 wait on, OWNER_DIED it is ours now, -EBUSY look again. */
+static int ask_owner(owner_word *word, uint64_t old, uint64_t who, struct waiting *w)
+{
+    enum fate fate = w->ours ? member_fate_unswept(old & ID_MASK) : member_fate(old & ID_MASK);
+
+    if (fate == FATE_ALIVE)
+        return 0;
+    if (fate == FATE_DIED || w->ours)
+        return take_from_dead(word, old, who);
+    tell_left(w, word, old & ID_MASK);
+    return 0;
+}
+
+/* One slice: >= 0 held, -EBUSY go on, other errors end the wait. */
+static int wait_slice(owner_word *word, uint64_t who, struct waiting *w)
+{
+    uint64_t old = atomic_load(word);
+    int64_t left = deadline_left(w->deadline);
+    int r;
+
+    if ((old & ~ID_WAITERS) == 0 || old == OWNER_NEWS)
+        return try_after_sleep(word, who);
+    if (!(old & ID_WAITERS) && !atomic_compare_exchange_strong(word, &old, old | ID_WAITERS))
+        return -EBUSY;
+    old |= ID_WAITERS;
+    if (!member_seems_alive(old & ID_MASK)) {
+        r = ask_owner(word, old, who, w);
+        if (r != 0)
+            return r;
+    }
+    if (left == 0)
+        return -ETIMEDOUT;
+    r = sleep_on(word, old, min_timeout(left, w->slice));
+    w->slice = min_timeout(w->slice * 2, SLICE_LAST);
+    if (r == -EINTR && !w->ours)
+        return -EINTR;
+    if (r == -ETIMEDOUT) {
+        r = ask_owner(word, old, who, w); /* the word may not have told the end */
+        if (r != 0)
+            return r;
+    }
+    return -EBUSY;
+}
+
+static noinline int wait_long(owner_word *word, uint64_t who, struct waiting *w)
+{
+    int r;
+
+    operation_waits(who, (const void *)word);
+    do
+        r = wait_slice(word, who, w);
+    while (r == -EBUSY);
+    operation_waits(who, NULL);
+    return r;
+}
+
+int owner_wait(owner_word *word, uint64_t who, int64_t timeout)
+{
+    struct waiting w = {.slice = SLICE_FIRST};
+    int r;
+
+    if (timeout > 0) {
+        r = spin(word, who);
+        if (r >= 0)
+            return r;
+    }
+    w.deadline = deadline_after(timeout);
+    return wait_long(word, who, &w);
+}
+
+int owner_enter_wait(owner_word *word, uint64_t who)
+{
+    struct waiting w = {.slice = SLICE_FIRST, .deadline = CLOCK_FOREVER, .ours = true};
+    int r = spin(word, who);
+
+    return r >= 0 ? r : wait_long(word, who, &w);
+}
+
+/* ---- Release --------------------------------------------------------------------- */
+
+/* From `old` to `to`; the wake is on record first, so that our death does not lose it. */
+static bool release_to(owner_word *word, uint64_t old, uint64_t to, uint64_t who)
+{
+    bool wakes = (old & ID_WAITERS) != 0;
+    bool moved;
+
+    if (wakes)
+        operation_about_to_wake(who, futex_of(word));
+    /* release, for the acquire in owner_try() */
+    moved = atomic_compare_exchange_strong(word, &old, to);
+    if (wakes && moved)
+        futex_wake(futex_of(word), 1);
+    if (wakes)
+        operation_woke(who);
+    return moved;
+}
+
+noinline void owner_release_waking(owner_word *word, uint64_t who)
+{
+    uint64_t old = atomic_load(word);
+
+    while ((old & WHO_MASK) == who && !release_to(word, old, 0, who))
+        old = atomic_load(word);
+}
+
+int owner_release_any(owner_word *word, uint64_t who)
+{
+    uint64_t old = atomic_load(word);
+
+    for (;;) {
+        bool died;
+
+        if ((old & ~ID_WAITERS) == 0 || old == OWNER_NEWS)
+            return -EPERM;
+        died = (old & ID_MASK) != (who & ID_MASK) && !member_seems_alive(old & ID_MASK) &&
+               member_fate(old & ID_MASK) == FATE_DIED;
+        if (release_to(word, old, died ? OWNER_NEWS : 0, who))
+            return 0;
+        old = atomic_load(word);
+    }
+}

@@ -1,0 +1,33 @@
+/* piu_shared_new and its kin. */
+#include "shm/block.h"
+
+#include <piu.h>
+
+void *piu_shared_new(size_t count, size_t size)
+{
+    size_t bytes;
+    void *block = NULL;
+    int r = -EINVAL;
+
+    if (__builtin_mul_overflow(count, size, &bytes))
+        r = -ENOMEM;
+    else if (bytes > 0)
+        r = block_new_family(bytes, &block);
+    if (r < 0)
+        errno = -r;
+    return r < 0 ? NULL : block;
+}
+
+void *piu_shared_free(void *shared)
+{
+    int r = shared ? block_free(shared) : 0;
+
+    if (r < 0)
+        errno = -r;
+    return NULL;
+}
+
+bool piu_is_shared(const void *address)
+{
+    return arena_has(address, 1);
+}
