@@ -191,8 +191,9 @@ struct piu_rlock {
 /*
  *     0                 held            -ETIMEDOUT   somebody else held it all the time
  *     PIU_OWNER_DIED    held; the last holder died: make what it guards sound again
- * As in Python a holder may leave, and another may release for it.  The lock of a holder
- * that died goes to the next acquirer within 100 ms, mostly at once.
+ * As in Python a holder may leave, and another may release for it (the log says so to who
+ * waits: "left by NAME").  The lock of a holder that died goes to the next acquirer within
+ * 100 ms, mostly at once.  Threads of one process may also use one in private memory.
  */
 int piu_lock_acquire(struct piu_lock *l, int64_t timeout);
 /*
@@ -202,7 +203,10 @@ int piu_lock_acquire(struct piu_lock *l, int64_t timeout);
 int piu_lock_release(struct piu_lock *l);
 pid_t piu_lock_owner(const struct piu_lock *l); /* 0: free; for people, stale at once */
 
-/* The same thread may acquire again; only the holding thread releases (-EPERM). */
+/*
+ * The same thread may acquire again (-EOVERFLOW: 4 billion times); only the holding thread
+ * releases (-EPERM).  PIU_OWNER_DIED: held once, however often the dead one held it.
+ */
 int piu_rlock_acquire(struct piu_rlock *l, int64_t timeout);
 int piu_rlock_release(struct piu_rlock *l);
 pid_t piu_rlock_owner(const struct piu_rlock *l);
@@ -219,13 +223,23 @@ enum piu_semaphore_flags {
     PIU_RECOVER = 2  /* units come back when their holder died (never beyond the initial value) */
 };
 
+/*
+ * At most INT32_MAX units (-EINVAL; a release beyond: -EOVERFLOW).  With flags: -EFAULT for a
+ * private address, and
+ * - units of a member that died come back, at the next acquire that finds none or release by
+ *   one who holds none: as many as it held, but never more than make, with what is there and
+ *   what living members hold, the initial value;
+ * - a release by a member that holds none counts for those that left, else for another holder;
+ * - a late release for units that came back is taken as such: 0, and the value stays.
+ */
 int piu_semaphore_init(struct piu_semaphore *s, unsigned value, unsigned flags);
 int piu_semaphore_acquire(struct piu_semaphore *s, int64_t timeout);
 int piu_semaphore_release(struct piu_semaphore *s); /* by any member */
 unsigned piu_semaphore_value(const struct piu_semaphore *s);
 /*
  * Who holds how many lies in a side table, made at the first acquire of a recovering
- * semaphore (-ENOMEM).  `done` gives it back; call it before the memory of `s` is freed.
+ * semaphore (-ENOMEM).  `done` gives it back; call it before the memory of `s` is freed, and
+ * when nobody is inside a call.
  */
 void piu_semaphore_done(struct piu_semaphore *s);
 
@@ -236,15 +250,17 @@ struct piu_condition {
 };
 
 /*
- * The caller holds the lock (-EPERM); it is released while waiting and held again on every
- * return that is not -EPERM, -EINVAL or -ENOMEM, with -ETIMEDOUT and -EINTR too.
+ * The calling thread holds the lock (-EPERM); it is released while waiting, and held again on
+ * return, with -ETIMEDOUT and -EINTR too; -EINVAL, -EFAULT (the condition or the lock is not
+ * shared) and -ENOMEM have not released it.
  *     0   notified      PIU_OWNER_DIED   notified or not (look!), and the lock's last holder died
  * A recursive lock is released whole and comes back with its count.  A notify that a waiter
- * swallowed by dying goes to another waiter.
+ * swallowed by dying, before it had the lock again, goes to the longest waiting other one.
  */
 int piu_condition_wait(struct piu_condition *c, struct piu_lock *l, int64_t timeout);
 int piu_condition_wait_rlock(struct piu_condition *c, struct piu_rlock *l, int64_t timeout);
-int piu_condition_notify(struct piu_condition *c, unsigned count); /* the longest waiting */
+/* Just the `count` that wait longest and live, or all; who comes later waits.  0 also if none. */
+int piu_condition_notify(struct piu_condition *c, unsigned count);
 int piu_condition_notify_all(struct piu_condition *c);
 unsigned piu_condition_waiting(const struct piu_condition *c);
 void piu_condition_done(struct piu_condition *c); /* gives its side table back */
@@ -255,6 +271,7 @@ struct piu_event {
     alignas(64) uint64_t opaque[8];
 };
 
+/* Who waits when it is set gets up, also if it is cleared at once.  Also in private memory. */
 int piu_event_set(struct piu_event *e);
 int piu_event_clear(struct piu_event *e);
 bool piu_event_is_set(const struct piu_event *e);
@@ -268,7 +285,8 @@ struct piu_barrier {
 
 int piu_barrier_init(struct piu_barrier *b, unsigned parties);
 /*
- * 0 when all parties have come; *ret_index (may be NULL) is 0 .. parties - 1, each once.
+ * 0 when all parties have come; it can be used again at once.  *ret_index (may be NULL) is
+ * 0 .. parties - 1, each once.
  *     -ENOTRECOVERABLE   broken: aborted, reset while waiting, a waiter's time was up, or a
  *                        member that had arrived died        -ETIMEDOUT  and now broken
  */
@@ -290,7 +308,9 @@ int piu_rwlock_acquire_read(struct piu_rwlock *l, int64_t timeout); /* any numbe
 int piu_rwlock_acquire_write(struct piu_rwlock *l, int64_t timeout);
 /*
  * What the calling member holds; -EPERM: nothing.  A dead reader's hold goes away; after a
- * dead writer every acquirer is told PIU_OWNER_DIED until a writer has released.
+ * dead writer every acquirer is told PIU_OWNER_DIED until a writer has released.  One that
+ * left counts as dead here, for nobody else may release.  A thread that reads may read again
+ * (and releases as often) while a writer waits; one that reads must not ask to write.
  */
 int piu_rwlock_release(struct piu_rwlock *l);
 void piu_rwlock_done(struct piu_rwlock *l);

@@ -222,7 +222,7 @@ static void taken_orphan(void *block, uint64_t dead_id, bool died)
         tasks_give_back(q, dead_id);
         message_return(q, m);
     }
-    get_leave(q, who);
+    get_leave(q);
     bell_ring(&q->getters);
     queue_tell_pollers(q);
 }
@@ -283,7 +283,7 @@ static int get_once(struct piu_queue *q, uint64_t who, struct request *ret)
     r = entry_find(q, &e);
     if (likely(r == 0))
         r = entry_get(q, who, &e, ret);
-    get_leave(q, who);
+    get_leave(q);
     if (r < 0 && ret->how == INTO_MALLOC) {
         free(ret->data);
         ret->data = NULL;
@@ -441,7 +441,7 @@ static int get_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_
         if (q->counts_tasks)
             tasks_commit(q, r == 0);
     }
-    get_leave(q, who);
+    get_leave(q);
     if (r == 0 && q->maxsize)
         bell_ring(&q->putters);
     *done += r == 0 ? n : 0;

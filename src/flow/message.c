@@ -67,7 +67,7 @@ static int unit_take(struct piu_queue *q, uint64_t who, struct message *m)
         block_set_purpose(m, BLOCK_RESERVED);
         reserving_end(q);
     }
-    put_leave(q, who);
+    put_leave(q);
     return r;
 }
 
@@ -88,7 +88,7 @@ static void reservation_end(struct piu_queue *q, uint64_t who, struct message *m
     } else {
         mine = false;
     }
-    put_leave(q, who);
+    put_leave(q);
     if (mine)
         block_free(m);
     bell_ring(&q->putters);

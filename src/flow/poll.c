@@ -148,7 +148,7 @@ int piu_queue_fd(struct piu_queue *q)
     if (r < 0)
         return r;
     r = poller_add(q, who & ID_MASK, &fd);
-    put_leave(q, who);
+    put_leave(q);
     if (r == 0 && queue_is_ready(q))
         poller_wake(poller_find(pollers_of(q), who & ID_MASK));
     return r < 0 ? r : fd;

@@ -78,7 +78,7 @@ static int put_small(struct piu_queue *q, uint64_t who, const void *data, size_t
         entry_write(c, place_of(tail), data, size);
         tail_move(c, word_plus(tail, 1, 1 + units_of(size)));
     }
-    put_leave(q, who);
+    put_leave(q);
     if (likely(r == 0))
         put_news(q);
     return r;
@@ -96,7 +96,7 @@ int put_block(struct piu_queue *q, uint64_t who, struct message *m, bool reserve
     r = put_prepare(q, 2, reserved, &c, &tail);
     if (r == 0) {
         q->put.before = tail;
-        q->put.spends = reserved && q->maxsize; /* its unit becomes the message's */
+        q->put.spends = reserved; /* its unit becomes the message's */
         q->put.reserved_after = atomic_load(&q->put.reserved) - 1;
         block_aim(m, &q->put.message);
         atomic_store(&q->put.message, arena_offset(m));
@@ -108,7 +108,7 @@ int put_block(struct piu_queue *q, uint64_t who, struct message *m, bool reserve
             atomic_store(&q->put.reserved, q->put.reserved_after);
         atomic_store(&q->put.message, 0);
     }
-    put_leave(q, who);
+    put_leave(q);
     if (r == 0)
         put_news(q);
     return r;
@@ -184,7 +184,7 @@ static int put_run(struct piu_queue *q, uint64_t who, const unsigned char *data,
             entry_write(c, place_of(tail) + n * units, data + n * size, size);
         tail_move(c, word_plus(tail, n, n * units));
     }
-    put_leave(q, who);
+    put_leave(q);
     if (r == 0)
         put_news(q);
     *done += n;

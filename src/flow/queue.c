@@ -10,13 +10,6 @@
 
 /* ---- Chunks --------------------------------------------------------------------- */
 
-struct chunk *queue_chunk(uint64_t offset)
-{
-    struct chunk *c = offset % 64 ? NULL : arena_at(offset, sizeof(*c));
-
-    return c && c->capacity <= PLACE_MASK && arena_has(c->entries, c->capacity * 8) ? c : NULL;
-}
-
 static void chunk_begin(struct chunk *c, uint64_t capacity, uint64_t count)
 {
     uint64_t empty = count << PLACE_BITS;
@@ -220,17 +213,6 @@ struct piu_queue *piu_queue_free(struct piu_queue *q)
     return NULL;
 }
 
-int queue_use(struct piu_queue *q, uint64_t *ret_who)
-{
-    int r = q ? member_who(ret_who) : -EINVAL;
-
-    if (r < 0)
-        return r;
-    if (!arena_has(q, sizeof(*q)) || (uintptr_t)q % 64)
-        return -EFAULT;
-    return likely(atomic_load_explicit(&q->stamp, memory_order_relaxed) == QUEUE_STAMP) ? 0 : -ESTALE;
-}
-
 /* ---- Entering, and repair --------------------------------------------------------- */
 
 static void repair_pending(struct piu_queue *q)
@@ -290,43 +272,24 @@ static void put_repair(struct piu_queue *q)
     q->put.got_seen = queue_gets(q);
 }
 
-static noinline int enter_repaired(struct piu_queue *q, owner_word *lock, uint64_t who,
-                                   void (*repair)(struct piu_queue *q))
+static int enter_repaired(struct piu_queue *q, owner_word *lock, void (*repair)(struct piu_queue *q))
 {
     if (atomic_load(&q->stamp) != QUEUE_STAMP) {
-        owner_release(lock, who);
+        owner_leave(lock);
         return -ESTALE;
     }
     repair(q);
     return 0;
 }
 
-int put_enter(struct piu_queue *q, uint64_t who)
+noinline int put_enter_died(struct piu_queue *q)
 {
-    int r = owner_enter(&q->put.lock, who);
-
-    if (unlikely(r == OWNER_DIED))
-        r = enter_repaired(q, &q->put.lock, who, put_repair);
-    return r;
+    return enter_repaired(q, &q->put.lock, put_repair);
 }
 
-void put_leave(struct piu_queue *q, uint64_t who)
+noinline int get_enter_died(struct piu_queue *q)
 {
-    owner_release(&q->put.lock, who);
-}
-
-int get_enter(struct piu_queue *q, uint64_t who)
-{
-    int r = owner_enter(&q->get.lock, who);
-
-    if (unlikely(r == OWNER_DIED))
-        r = enter_repaired(q, &q->get.lock, who, get_repair);
-    return r;
-}
-
-void get_leave(struct piu_queue *q, uint64_t who)
-{
-    owner_release(&q->get.lock, who);
+    return enter_repaired(q, &q->get.lock, get_repair);
 }
 
 /* ---- Looking ----------------------------------------------------------------------- */
@@ -384,8 +347,8 @@ bool queue_is_ready(struct piu_queue *q)
 
 const _Atomic uint32_t *queue_futex(struct piu_queue *q, uint32_t *ret_expected)
 {
-    atomic_exchange(&q->getters.asleep, 1);
-    atomic_thread_fence(memory_order_seq_cst);
+    atomic_store(&q->getters.asleep, 1);
+    fence_seldom(arena_fences_lightly());
     *ret_expected = 1;
     return &q->getters.asleep;
 }
@@ -425,7 +388,7 @@ int piu_queue_shutdown(struct piu_queue *q)
     if (r < 0)
         return r;
     atomic_store(&q->shut, 1);
-    put_leave(q, who);
+    put_leave(q);
     bell_ring_all(&q->getters);
     bell_ring_all(&q->putters);
     queue_tell_pollers(q);

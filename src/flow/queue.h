@@ -75,6 +75,7 @@ struct bell {
 
 struct put_side {
     owner_word lock;
+    uint64_t last;            /* who was here last, for who waits for it */
     _Atomic uint64_t chunk;   /* offset: where tail moves */
     _Atomic uint64_t pending; /* offset of a chunk that is being linked; 0 */
     _Atomic uint64_t message; /* offset of a large message that is being put; 0 */
@@ -90,6 +91,7 @@ struct put_side {
 
 struct get_side {
     owner_word lock;
+    uint64_t last;
     _Atomic uint64_t chunk;    /* offset: where head moves */
     uint64_t tail_seen;        /* of that chunk; 0: look */
     _Atomic uint64_t taking;   /* offset of a block that is being taken; 0 */
@@ -152,15 +154,62 @@ static inline uint64_t units_of(uint64_t bytes)
     return (bytes + 7) / 8;
 }
 
-int queue_use(struct piu_queue *q, uint64_t *ret_who); /* 0, -EINVAL, -EFAULT, -ESTALE */
-struct chunk *queue_chunk(uint64_t offset);            /* NULL: that is no chunk */
+/* 0, -EINVAL, -EFAULT, -ESTALE. */
+static inline int queue_use(struct piu_queue *q, uint64_t *ret_who)
+{
+    int r = q ? member_who(ret_who) : -EINVAL;
+
+    if (unlikely(r < 0))
+        return r;
+    if (unlikely((uint64_t)((unsigned char *)q - arena.base) >= arena.range - sizeof(*q) ||
+                 (uintptr_t)q % 64))
+        return -EFAULT;
+    return likely(atomic_load_explicit(&q->stamp, memory_order_relaxed) == QUEUE_STAMP) ? 0 : -ESTALE;
+}
+
+/* NULL: that is no chunk. */
+static inline struct chunk *queue_chunk(uint64_t offset)
+{
+    struct chunk *c = (struct chunk *)(void *)(arena.base + offset);
+
+    if (unlikely(offset == 0 || offset % 64 || offset >= arena.range - sizeof(*c)))
+        return NULL;
+    return likely(c->capacity <= PLACE_MASK && c->capacity * 8 <= arena.range - sizeof(*c) - offset)
+               ? c
+               : NULL;
+}
+
 uint64_t queue_puts(struct piu_queue *q); /* counted for ever, modulo 2^36 */
 uint64_t queue_gets(struct piu_queue *q);
 
-int put_enter(struct piu_queue *q, uint64_t who); /* locks, repairs: 0, -EPIPE, -ESTALE */
-void put_leave(struct piu_queue *q, uint64_t who);
-int get_enter(struct piu_queue *q, uint64_t who); /* 0, -ESTALE */
-void get_leave(struct piu_queue *q, uint64_t who);
+int put_enter_died(struct piu_queue *q); /* the last holder died: repairs.  0, -ESTALE */
+int get_enter_died(struct piu_queue *q);
+
+static inline int put_enter(struct piu_queue *q, uint64_t who)
+{
+    int r = owner_enter(&q->put.lock, who);
+
+    q->put.last = who;
+    return likely(r == 0) ? 0 : put_enter_died(q);
+}
+
+static inline void put_leave(struct piu_queue *q)
+{
+    owner_leave(&q->put.lock);
+}
+
+static inline int get_enter(struct piu_queue *q, uint64_t who)
+{
+    int r = owner_enter(&q->get.lock, who);
+
+    q->get.last = who;
+    return likely(r == 0) ? 0 : get_enter_died(q);
+}
+
+static inline void get_leave(struct piu_queue *q)
+{
+    owner_leave(&q->get.lock);
+}
 
 bool queue_has_message(struct piu_queue *q); /* a look without locks */
 bool queue_has_room(struct piu_queue *q);

@@ -183,7 +183,7 @@ int piu_queue_task_done(struct piu_queue *q)
         finish(q, mark, 1);
     else
         r = -EINVAL;
-    get_leave(q, who);
+    get_leave(q);
     if (r == 0 && all_finished(q))
         bell_ring_all(&q->joiners);
     return r;
@@ -222,7 +222,7 @@ static int lose_dead(struct piu_queue *q, uint64_t who)
         }
         if (mark)
             atomic_store(&mark->id, 0);
-        get_leave(q, who);
+        get_leave(q);
     }
     return 0;
 }
@@ -230,7 +230,7 @@ static int lose_dead(struct piu_queue *q, uint64_t who)
 int piu_queue_join(struct piu_queue *q, int64_t timeout)
 {
     struct waiting w = waiting_begin(timeout);
-    uint64_t who;
+    uint64_t who = 0;
     int r = queue_use(q, &who);
 
     if (r == 0 && !q->counts_tasks)
@@ -267,7 +267,7 @@ int piu_queue_putter(struct piu_queue *q)
         atomic_store(&mark->count, 1);
         atomic_store(&q->had_putter, 1);
     }
-    put_leave(q, who);
+    put_leave(q);
     return r;
 }
 
@@ -284,7 +284,7 @@ int piu_queue_putter_done(struct piu_queue *q)
     mark = roll_find(&q->put.putters, who & ID_MASK);
     if (mark)
         atomic_store(&mark->id, 0);
-    put_leave(q, who);
+    put_leave(q);
     bell_ring_all(&q->getters);
     return mark ? 0 : -EINVAL;
 }

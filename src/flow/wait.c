@@ -2,29 +2,41 @@
 #include "flow/wait.h"
 
 #include "os/futex.h"
-#include "os/machine.h"
 
 #include <limits.h>
 #include <sched.h>
 
-#define SPIN_FIRST  (10 * 1000) /* ns; a wake-up costs 20 us and more */
-#define SPIN_LEAST  1000
+#define SPIN_MOST   (60 * INT64_C(1000)) /* ns; longer than two wake-ups take */
+#define SPIN_LEAST  (5 * INT64_C(1000))
+#define SHORT_SLEEP (100 * INT64_C(1000))
+#define LOOKS       32 /* a pause is 2 to 40 ns */
 #define YIELDS      3
 #define SLICE_FIRST (20 * MSEC)
 #define SLICE_LAST  (100 * MSEC)
 #define THOROUGH    8 /* every so many slices the kernel is asked about each member */
 
-/* Learned by the thread: spins that failed make the next ones shorter. */
-static _Thread_local int64_t spin_time = SPIN_FIRST;
+/*
+ * Learned by the thread: what came soon after it fell asleep would have come to a longer spin
+ * (else two that wake each other never get back to spinning); after long sleeps it is short.
+ */
+static _Thread_local int64_t spin_time = SPIN_MOST;
+
+static void learn(int64_t slept)
+{
+    if (slept < SHORT_SLEEP)
+        spin_time = min_timeout(spin_time * 2, SPIN_MOST);
+    else
+        spin_time = spin_time / 2 > SPIN_LEAST ? spin_time / 2 : SPIN_LEAST;
+}
 
 int bell_sleep(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint64_t who,
                int64_t slice)
 {
     int r;
 
-    /* a full fence, for the one in bell_ring(): either we see the news, or they see the word */
-    atomic_exchange(&b->asleep, 1);
-    atomic_thread_fence(memory_order_seq_cst);
+    /* for the fence in bell_ring(): either we see the news, or they see the word */
+    atomic_store_explicit(&b->asleep, 1, memory_order_relaxed);
+    fence_seldom(arena_fences_lightly());
     if (looks_ready(q) || atomic_load(&q->stamp) != QUEUE_STAMP)
         return 0;
     operation_waits(who, q);
@@ -35,14 +47,9 @@ int bell_sleep(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, ui
     return r == -EINTR ? -EINTR : 0;
 }
 
-void bell_ring(struct bell *b)
+noinline void bell_wake(struct bell *b)
 {
-#if !defined(__x86_64__)
-    /* on x86 the lock's release, a read-modify-write, was the fence */
-    atomic_thread_fence(memory_order_seq_cst);
-#endif
-    if (unlikely(atomic_load_explicit(&b->asleep, memory_order_relaxed)) &&
-        atomic_exchange(&b->asleep, 0))
+    if (atomic_exchange(&b->asleep, 0))
         futex_wake(&b->asleep, 1);
 }
 
@@ -65,28 +72,25 @@ void waiting_end(struct waiting *w, struct piu_queue *q, struct bell *b, queue_l
         futex_wake(&b->asleep, 1);
 }
 
-static bool spin_until(struct piu_queue *q, queue_looks *looks_ready)
+/* The hot case: no clock, and no look at the other side's line. */
+static bool spin_briefly(struct piu_queue *q, queue_looks *looks_ready)
 {
-    int64_t end;
-
-    if (machine_cpus_affine() < 2)
-        return false;
-    for (int i = 0; i < 64; i++) { /* the hot case needs no clock */
+    for (int i = 0; i < LOOKS; i++) {
         if (looks_ready(q))
             return true;
         cpu_relax();
     }
-    end = clock_now() + spin_time;
+    return false;
+}
+
+static bool spin_until(struct piu_queue *q, queue_looks *looks_ready, int64_t timeout)
+{
+    int64_t end = clock_now() + min_timeout(spin_time, timeout);
+
     do {
-        for (int i = 0; i < 16; i++) {
-            if (looks_ready(q)) {
-                spin_time = min_timeout(spin_time * 2, SPIN_FIRST);
-                return true;
-            }
-            cpu_relax();
-        }
+        if (spin_briefly(q, looks_ready))
+            return true;
     } while (clock_now() < end);
-    spin_time = spin_time / 2 > SPIN_LEAST ? spin_time / 2 : SPIN_LEAST;
     return false;
 }
 
@@ -101,23 +105,34 @@ static bool yield_until(struct piu_queue *q, queue_looks *looks_ready)
     return false;
 }
 
+static bool spin_before_sleep(struct bell *b, struct piu_queue *q, queue_looks *looks_ready,
+                              uint64_t who, int64_t timeout)
+{
+    return spin_briefly(q, looks_ready) ||
+           (member_worth_spinning(who, b == &q->getters ? q->put.last : q->get.last) &&
+            spin_until(q, looks_ready, timeout)) ||
+           yield_until(q, looks_ready);
+}
+
 int wait_at(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint64_t who,
             struct waiting *w)
 {
-    int64_t left;
+    int64_t left, began;
     int r;
 
     if (w->timeout <= 0)
         return -ETIMEDOUT;
+    if (!w->slept && spin_before_sleep(b, q, looks_ready, who, w->timeout))
+        return 0;
     if (!w->deadline)
         w->deadline = deadline_after(w->timeout);
-    if (!w->slept && (spin_until(q, looks_ready) || yield_until(q, looks_ready)))
-        return 0;
     left = deadline_left(w->deadline);
     if (left == 0)
         return -ETIMEDOUT;
     w->slept = true;
+    began = clock_now();
     r = bell_sleep(b, q, looks_ready, who, min_timeout(left, w->slice));
+    learn(clock_now() - began);
     if (r < 0)
         return r;
     if (!looks_ready(q)) {

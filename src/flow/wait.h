@@ -9,6 +9,7 @@
 #define PIU_FLOW_WAIT_H
 
 #include "flow/queue.h"
+#include "os/fence.h"
 
 typedef bool queue_looks(struct piu_queue *q);
 
@@ -33,7 +34,17 @@ static inline int wait_for_room(struct piu_queue *q, uint64_t who, struct waitin
     return wait_at(&q->putters, q, queue_has_room, who, w);
 }
 
-void bell_ring(struct bell *b);     /* wakes one sleeper */
+void bell_wake(struct bell *b);
+
+/* Wakes one sleeper, if there is one. */
+static inline void bell_ring(struct bell *b)
+{
+    /* for the fence in bell_sleep() */
+    fence_often(arena_fences_lightly());
+    if (unlikely(atomic_load_explicit(&b->asleep, memory_order_relaxed)))
+        bell_wake(b);
+}
+
 void bell_ring_all(struct bell *b); /* wakes all */
 int bell_sleep(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint64_t who,
                int64_t slice); /* 0, -EINTR */

@@ -6,7 +6,10 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 void fd_done(int *fd)
@@ -62,6 +65,86 @@ void fd_event_drain(int fd)
     uint64_t count;
 
     (void)!read(fd, &count, sizeof(count)); /* EAGAIN: it was 0 */
+}
+
+int fd_signal(int signal, int *ret_fd)
+{
+    sigset_t set;
+    int fd;
+
+    sigemptyset(&set);
+    sigaddset(&set, signal);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    *ret_fd = fd;
+    return 0;
+}
+
+void fd_signal_drain(int fd)
+{
+    struct signalfd_siginfo info;
+
+    while (read(fd, &info, sizeof(info)) > 0)
+        ;
+}
+
+int fd_socket_pair(int ret[2])
+{
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret) < 0 ? -errno : 0;
+}
+
+/* The room that a descriptor takes beside a message. */
+union passing {
+    struct cmsghdr header;
+    unsigned char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+int fd_send(int socket, const void *data, size_t size, int passed)
+{
+    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    union passing room = {.bytes = {0}};
+    ssize_t n;
+
+    if (passed >= 0) {
+        message.msg_control = &room;
+        message.msg_controllen = sizeof(room);
+        room.header.cmsg_level = SOL_SOCKET;
+        room.header.cmsg_type = SCM_RIGHTS;
+        room.header.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&room.header), &passed, sizeof(passed));
+    }
+    do
+        n = sendmsg(socket, &message, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n >= 0 ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
+}
+
+int fd_receive(int socket, void *data, size_t size, int *ret_passed)
+{
+    struct iovec part = {.iov_base = data, .iov_len = size};
+    union passing room = {.bytes = {0}};
+    struct msghdr message = {
+        .msg_iov = &part,
+        .msg_iovlen = 1,
+        .msg_control = &room,
+        .msg_controllen = sizeof(room),
+    };
+    ssize_t n;
+
+    do
+        n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    *ret_passed = -1;
+    if (n <= 0)
+        return n == 0 || errno == ECONNRESET ? -EPIPE : -errno;
+    if (CMSG_FIRSTHDR(&message) && room.header.cmsg_type == SCM_RIGHTS)
+        memcpy(ret_passed, CMSG_DATA(&room.header), sizeof(*ret_passed));
+    if ((size_t)n == size && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+        return 0;
+    *ret_passed = fd_close(*ret_passed);
+    return message.msg_flags & MSG_CTRUNC ? -EMFILE : -EBADMSG;
 }
 
 int fd_wait_readable(int fd, int64_t timeout)
@@ -146,17 +229,35 @@ static struct flock witness_lock(uint64_t index)
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)index, .l_len = 1};
 }
 
-int fd_witness_hold(int fd, uint64_t index, int *ret_fd)
+int fd_witness_open(int fd, int *ret_fd)
 {
-    cleanup(fd_done) int own = fd_reopen(fd, O_RDWR);
-    struct flock lock = witness_lock(index);
+    int own = fd_reopen(fd, O_RDWR);
 
     if (own < 0)
         return own;
-    if (fcntl(own, F_OFD_SETLK, &lock) < 0)
-        return errno == EACCES ? -EAGAIN : -errno;
-    *ret_fd = take_fd(&own);
+    *ret_fd = own;
     return 0;
+}
+
+int fd_witness_lock(int witness, uint64_t index)
+{
+    struct flock lock = witness_lock(index);
+
+    if (fcntl(witness, F_OFD_SETLK, &lock) < 0)
+        return errno == EACCES ? -EAGAIN : -errno;
+    return 0;
+}
+
+int fd_witness_hold(int fd, uint64_t index, int *ret_fd)
+{
+    cleanup(fd_done) int own = -1;
+    int r = fd_witness_open(fd, &own);
+
+    if (r == 0)
+        r = fd_witness_lock(own, index);
+    if (r == 0)
+        *ret_fd = take_fd(&own);
+    return r;
 }
 
 bool fd_witness_is_held(int fd, uint64_t index)

@@ -11,6 +11,17 @@ int fd_pipe(int ret[2]);                          /* O_CLOEXEC */
 int fd_event(int *ret_fd);                        /* an eventfd: O_CLOEXEC, O_NONBLOCK */
 void fd_event_post(int fd);                       /* add 1; never blocks */
 void fd_event_drain(int fd);                      /* back to 0; never blocks */
+/* Readable while `signal`, which is blocked, is pending; drain takes it.  O_NONBLOCK too. */
+int fd_signal(int signal, int *ret_fd);
+void fd_signal_drain(int fd);
+/*
+ * A message over a socket pair (SEQPACKET), with a descriptor or -1; EINTR is retried inside.
+ *     -EPIPE   the other end is closed      -EMFILE   no room for the descriptor
+ *     -EBADMSG it has another size
+ */
+int fd_socket_pair(int ret[2]);
+int fd_send(int socket, const void *data, size_t size, int passed);
+int fd_receive(int socket, void *data, size_t size, int *ret_passed);
 /* 0: readable or hung up, -ETIMEDOUT, -EINTR, -EBADF */
 int fd_wait_readable(int fd, int64_t timeout);
 
@@ -44,6 +55,12 @@ int fd_life_attach(int read_end, int *ret_fd);
  *     -EAGAIN   another description holds this byte
  */
 int fd_witness_hold(int fd, uint64_t index, int *ret_fd);
+/*
+ * The two halves: in a process where /proc is warm the first costs a tenth of what it costs
+ * in a new one, which then does the second with what it inherited.
+ */
+int fd_witness_open(int fd, int *ret_fd);
+int fd_witness_lock(int witness, uint64_t index);
 /* By anybody but the description `fd` itself.  true where it cannot be told. */
 bool fd_witness_is_held(int fd, uint64_t index);
 

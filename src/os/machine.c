@@ -31,14 +31,14 @@ unsigned machine_cpus(void)
     return (unsigned)min_u64(cpus_affine(), cgroup_cpus(NULL));
 }
 
-unsigned machine_cpus_affine(void)
+unsigned machine_cpus_online(void)
 {
     static _Atomic unsigned cached;
     /* relaxed: the value carries nothing but itself */
     unsigned count = atomic_load_explicit(&cached, memory_order_relaxed);
 
     if (unlikely(count == 0)) {
-        count = cpus_affine();
+        count = (unsigned)max_u64((uint64_t)sysconf(_SC_NPROCESSORS_ONLN), 1);
         atomic_store_explicit(&cached, count, memory_order_relaxed);
     }
     return count;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -139,5 +140,29 @@ int pidfd_reap(int fd, int *ret_exitcode, struct rusage *ret_usage)
     if (info.si_pid == 0)
         return -EAGAIN;
     *ret_exitcode = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+    return 0;
+}
+
+/* The kernel's struct pidfd_info, as of 6.15; older headers have less of it, or nothing. */
+struct info {
+    uint64_t mask;
+    uint64_t cgroup;
+    uint32_t ids[11];
+    int32_t status; /* as from wait() */
+};
+static_assert(sizeof(struct info) == 64, "PIDFD_INFO_SIZE_VER0 of the kernel");
+
+#define GET_INFO  _IOWR(0xff, 11, struct info)
+#define INFO_EXIT (UINT64_C(1) << 3)
+
+int pidfd_exitcode(int fd, int *ret)
+{
+    struct info info = {.mask = INFO_EXIT};
+
+    if (ioctl(fd, GET_INFO, &info) < 0)
+        return errno == EBADF ? -EBADF : -EOPNOTSUPP;
+    if (!(info.mask & INFO_EXIT))
+        return -EAGAIN;
+    *ret = WIFSIGNALED(info.status) ? -WTERMSIG(info.status) : WEXITSTATUS(info.status);
     return 0;
 }

@@ -30,5 +30,10 @@ int pidfd_is_running(pid_t pid, uint64_t identity);
  *     -ECHILD  not our child, or somebody else reaped it      -EAGAIN  it still runs
  */
 int pidfd_reap(int fd, int *ret_exitcode, struct rusage *ret_usage);
+/*
+ * The same of a process that somebody else has reaped (Linux 6.15).  -EAGAIN: nobody has yet;
+ * -EOPNOTSUPP: the kernel does not tell.
+ */
+int pidfd_exitcode(int fd, int *ret);
 
 #endif

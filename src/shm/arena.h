@@ -18,7 +18,7 @@
 #include "os/base.h"
 
 #define UNIT_SIZE      UINT64_C(16384)
-#define ARENA_STAMP    UINT64_C(0x706975000001) /* raise with any change of shared layout */
+#define ARENA_STAMP    UINT64_C(0x706975000002) /* raise with any change of shared layout */
 #define ARENA_MEMBERS  UINT64_C(16384)              /* where the table of members begins */
 #define MEMBER_SLOTS   16384u                       /* slot 0 is nobody */
 #define MEMBER_SIZE    1024u
@@ -37,6 +37,7 @@ struct arena_header {
     uint64_t heap;       /* offset */
     uint64_t units_max;
     uint64_t pid_namespace; /* inode; members of another one are refused */
+    _Atomic uint32_t heavy_fences; /* a member could not register: see os/fence.h */
 
     alignas(64) _Atomic uint64_t heap_lock; /* an owner word */
     _Atomic uint64_t committed;             /* units */
@@ -89,5 +90,11 @@ static inline uint64_t arena_offset(const void *p)
 }
 
 void *arena_at(uint64_t offset, size_t size);
+
+/* For os/fence.h: all members can be fenced by others. */
+static inline bool arena_fences_lightly(void)
+{
+    return !atomic_load_explicit(&arena_header()->heavy_fences, memory_order_relaxed);
+}
 
 #endif

@@ -4,6 +4,7 @@
 #include "os/memfd.h"
 #include "shm/owner.h"
 
+#include <sched.h>
 #include <string.h>
 
 #define SPAN_UNITS  4u
@@ -64,8 +65,9 @@ struct span {
 };
 
 static const uint16_t class_sizes[BLOCK_CLASSES] = {64,  128,  192,  256,  384,  512,  768, 1024,
-                                                    1536, 2048, 3072, 4096, 6144, 8192, 0,   0};
-#define CLASSES 14u
+                                                    1536, 2048, 3072, 4096, 6144, 8192, LASTING_SIZE, 0};
+#define CLASSES       15u
+#define CLASS_LASTING 14u /* its blocks never become anything else, see block_new_lasting() */
 
 static unsigned class_of(size_t size)
 {
@@ -130,31 +132,89 @@ static _Atomic uint64_t *word_of(const void *address)
 
 /* ---- Held cells (B3) --------------------------------------------------------------- */
 
-static struct held *cell_take(struct member *m, uint64_t block, uint64_t into)
-{
-    for (unsigned i = 0; i < HELD_CELLS; i++) {
-        uint64_t empty = 0;
+/*
+ *    0 --take--> CLAIMED --take--> thread | offset --drop--> CLAIMED --drop--> 0
+ *                                        `--another's take, if it has no `into`--> CLAIMED
+ *
+ * Each step from a known value by CAS: threads of a member share the cells.  The thread is in
+ * it because two may name one block: one that frees it, and one that is about to get it.
+ */
+#define CELL_CLAIMED   UINT64_C(1) /* no block is there */
+#define CELL_OFFSET(c) ((c) & ~(UINT64_C(0xffff) << 48))
 
-        if (atomic_load_explicit(&m->held[i].block, memory_order_relaxed))
-            continue;
-        if (atomic_compare_exchange_strong(&m->held[i].block, &empty, block)) {
-            atomic_store(&m->held[i].into, into);
-            return &m->held[i];
-        }
-    }
-    atomic_store(&m->held_overflow, 1); /* the sweep goes through the whole heap then */
-    return NULL;
+static uint64_t cell_value(uint64_t who, uint64_t block)
+{
+    return (who & UINT64_C(0xffff) << 48) | block;
 }
 
-static void cell_drop(struct member *m, uint64_t block)
+static bool cell_move(struct held *cell, uint64_t from, uint64_t to)
 {
+    return atomic_compare_exchange_strong(&cell->block, &from, to);
+}
+
+static struct held *cell_set(struct held *cell, uint64_t from, uint64_t value, uint64_t into)
+{
+    if (!cell_move(cell, from, CELL_CLAIMED))
+        return NULL;
+    atomic_store(&cell->into, into);
+    atomic_store(&cell->block, value);
+    return cell;
+}
+
+/*
+ * NULL: all are in use, and the sweep goes through the whole heap.  It would not find `into`
+ * there, so a block that has one always gets a cell, in place of one that has none.
+ */
+static struct held *cell_take(struct member *m, uint64_t who, uint64_t block, uint64_t into)
+{
+    uint64_t value = cell_value(who, block);
+    struct held *cell = NULL;
+
+    for (;;) {
+        for (unsigned i = 0; i < HELD_CELLS && !cell; i++) {
+            if (!atomic_load_explicit(&m->held[i].block, memory_order_relaxed))
+                cell = cell_set(&m->held[i], 0, value, into);
+        }
+        if (cell)
+            return cell;
+        atomic_store(&m->held_overflow, 1);
+        for (unsigned i = 0; i < HELD_CELLS && into && !cell; i++) {
+            uint64_t old = atomic_load(&m->held[i].block);
+
+            if (old > CELL_CLAIMED && !atomic_load(&m->held[i].into))
+                cell = cell_set(&m->held[i], old, value, into);
+        }
+        if (cell || !into)
+            return cell;
+        sched_yield(); /* 24 threads are giving blocks away: some will have done so */
+    }
+}
+
+/* The caller's cell of a block; another thread's becomes the caller's. */
+static struct held *cell_find(struct member *m, uint64_t who, uint64_t block)
+{
+    struct held *other = NULL;
+    uint64_t value = 0;
+
     for (unsigned i = 0; i < HELD_CELLS; i++) {
-        if (atomic_load_explicit(&m->held[i].block, memory_order_relaxed) == block) {
-            atomic_store(&m->held[i].into, 0);
-            atomic_store(&m->held[i].block, 0);
-            return;
+        uint64_t old = atomic_load_explicit(&m->held[i].block, memory_order_relaxed);
+
+        if (old == cell_value(who, block))
+            return &m->held[i];
+        if (CELL_OFFSET(old) == block) {
+            other = &m->held[i];
+            value = old;
         }
     }
+    return other && cell_move(other, value, cell_value(who, block)) ? other : NULL;
+}
+
+static void cell_drop(struct held *cell, uint64_t who, uint64_t block)
+{
+    if (!cell || !cell_move(cell, cell_value(who, block), CELL_CLAIMED))
+        return;
+    atomic_store(&cell->into, 0);
+    atomic_store(&cell->block, 0);
 }
 
 /* ---- Growth, under the heap lock ------------------------------------------------ */
@@ -244,6 +304,7 @@ struct wish {
     uint64_t units, align;
     uint64_t word; /* what the head shall be */
     struct member *member;
+    uint64_t who;
     uint64_t into;
 };
 
@@ -264,7 +325,7 @@ static int run_new(const struct wish *wish, uint64_t *ret_unit, bool *ret_clean)
     if (end > atomic_load(&h->used_top))
         atomic_store(&h->used_top, end);
     if (wish->member)
-        cell_take(wish->member, arena_offset(unit_address(first)), wish->into);
+        cell_take(wish->member, wish->who, arena_offset(unit_address(first)), wish->into);
     atomic_store(unit_word(first), wish->word);
     if (punched)
         unpunch(first, wish->units);
@@ -298,7 +359,8 @@ static int span_new(unsigned class, uint64_t who)
 {
     struct arena_header *h = arena_header();
     struct block_class *c = &h->classes[class];
-    struct wish wish = {.units = SPAN_UNITS, .align = SPAN_UNITS, .member = member_of(who)};
+    struct wish wish = {
+        .units = SPAN_UNITS, .align = SPAN_UNITS, .member = member_of(who), .who = who};
     struct span *s;
     uint64_t unit;
     bool clean;
@@ -322,7 +384,7 @@ static int span_new(unsigned class, uint64_t who)
     atomic_store(unit_word(unit), word_make(KIND_SPAN, SPAN_UNITS, 0, 0));
     atomic_store(&c->spans, (uint32_t)unit + 1);
     atomic_store(&c->cursor, (uint32_t)unit + 1);
-    cell_drop(member_of(who), arena_offset(s));
+    cell_drop(cell_find(member_of(who), who, arena_offset(s)), who, arena_offset(s));
     return 0;
 }
 
@@ -352,10 +414,12 @@ static void heap_enter(uint64_t who)
 }
 
 /* One block of this span: the index, or -1. */
-static int span_take(struct span *s, uint64_t word, struct member *m, uint64_t into)
+static int span_take(struct span *s, uint64_t word, uint64_t who, uint64_t into)
 {
     uint32_t from = atomic_load_explicit(&s->cursor, memory_order_relaxed) % s->count;
+    struct member *m = word_owner(word) ? member_of(who) : NULL;
     struct held *cell = NULL;
+    uint64_t named = 0; /* what our cell says */
 
     for (uint32_t n = 0; n < s->count; n++) {
         uint32_t i = from + n < s->count ? from + n : from + n - s->count;
@@ -364,23 +428,19 @@ static int span_take(struct span *s, uint64_t word, struct member *m, uint64_t i
 
         if (atomic_load_explicit(&s->words[i], memory_order_relaxed))
             continue;
-        if (m && !cell)
-            cell = cell_take(m, offset, into);
-        else if (cell)
-            atomic_store(&cell->block, offset);
+        if (m && !(cell && cell_move(cell, cell_value(who, named), cell_value(who, offset))))
+            cell = cell_take(m, who, offset, into);
+        named = offset;
         if (atomic_compare_exchange_strong(&s->words[i], &old, word)) {
             atomic_store_explicit(&s->cursor, i, memory_order_relaxed);
             return (int)i;
         }
     }
-    if (cell) {
-        atomic_store(&cell->into, 0);
-        atomic_store(&cell->block, 0);
-    }
+    cell_drop(cell, who, named);
     return -1;
 }
 
-static void *span_search(unsigned class, uint64_t word, struct member *m, uint64_t into)
+static void *span_search(unsigned class, uint64_t word, uint64_t who, uint64_t into)
 {
     struct block_class *c = &arena_header()->classes[class];
     uint64_t steps = committed() / SPAN_UNITS + 1; /* a list that runs in a ring ends too */
@@ -389,7 +449,7 @@ static void *span_search(unsigned class, uint64_t word, struct member *m, uint64
 
     while (unit && steps--) {
         struct span *s = span_at(unit - 1);
-        int i = s ? span_take(s, word, m, into) : -1;
+        int i = s ? span_take(s, word, who, into) : -1;
 
         if (i >= 0) {
             atomic_store_explicit(&c->cursor, unit, memory_order_relaxed);
@@ -406,14 +466,11 @@ static void *span_search(unsigned class, uint64_t word, struct member *m, uint64
 
 /* ---- The interface ----------------------------------------------------------------- */
 
-static int small_new(size_t size, uint64_t word, uint64_t who, uint64_t into, void **ret)
+static int small_new(unsigned class, uint64_t word, uint64_t who, uint64_t into, void **ret)
 {
-    unsigned class = class_of(size);
-    struct member *m = word_owner(word) ? member_of(who) : NULL;
-
     for (;;) {
         uint32_t newest = atomic_load(&arena_header()->classes[class].spans);
-        void *block = span_search(class, word, m, into);
+        void *block = span_search(class, word, who, into);
         int r = 0;
 
         if (block) {
@@ -423,7 +480,7 @@ static int small_new(size_t size, uint64_t word, uint64_t who, uint64_t into, vo
         heap_enter(who);
         if (atomic_load(&arena_header()->classes[class].spans) == newest)
             r = span_new(class, who);
-        owner_release(&arena_header()->heap_lock, who);
+        owner_leave(&arena_header()->heap_lock);
         if (r < 0)
             return r;
     }
@@ -432,7 +489,7 @@ static int small_new(size_t size, uint64_t word, uint64_t who, uint64_t into, vo
 static int large_new(size_t size, uint64_t word, uint64_t who, uint64_t into, void **ret,
                      bool *ret_clean)
 {
-    struct wish wish = {.align = 1, .into = into};
+    struct wish wish = {.align = 1, .who = who, .into = into};
     uint64_t unit;
     int r;
 
@@ -445,7 +502,7 @@ static int large_new(size_t size, uint64_t word, uint64_t who, uint64_t into, vo
     wish.word = word_make(KIND_USED, wish.units, word_purpose(word), word_owner(word));
     heap_enter(who);
     r = run_new(&wish, &unit, ret_clean);
-    owner_release(&arena_header()->heap_lock, who);
+    owner_leave(&arena_header()->heap_lock);
     if (r == 0)
         *ret = unit_address(unit);
     return r;
@@ -462,7 +519,7 @@ static int new_with(size_t size, unsigned purpose, bool mine, _Atomic uint64_t *
     *ret_clean = false;
     word = word_make(KIND_USED, 0, purpose, mine ? who & ID_OWNER : 0);
     if (size <= SMALL_MAX)
-        return small_new(size ? size : 1, word, who, arena_offset((void *)into), ret);
+        return small_new(class_of(size), word, who, arena_offset((void *)into), ret);
     return large_new(size, word, who, arena_offset((void *)into), ret, ret_clean);
 }
 
@@ -471,6 +528,16 @@ int block_new(size_t size, enum block_purpose purpose, _Atomic uint64_t *into, v
     bool clean;
 
     return new_with(size, purpose, true, into, ret, &clean);
+}
+
+int block_new_lasting(enum block_purpose purpose, void **ret)
+{
+    uint64_t who;
+    int r = member_who(&who);
+
+    if (r < 0)
+        return r;
+    return small_new(CLASS_LASTING, word_make(KIND_USED, 0, purpose, who & ID_OWNER), who, 0, ret);
 }
 
 int block_new_family(size_t size, void **ret)
@@ -516,47 +583,14 @@ static bool pass_on(_Atomic uint64_t *word, uint64_t from, unsigned purpose, uin
 void block_give(void *block)
 {
     _Atomic uint64_t *word = word_of(block);
-    uint64_t who;
+    uint64_t who, offset = arena_offset(block);
+    struct held *cell;
 
     if (!word || member_who(&who) < 0)
         return;
+    cell = cell_find(member_of(who), who, offset);
     pass_on(word, who & ID_OWNER, BLOCK_SCRATCH, 0);
-    cell_drop(member_of(who), arena_offset(block));
-}
-
-int block_take(void *block, enum block_purpose purpose, const _Atomic uint64_t *into)
-{
-    _Atomic uint64_t *word = word_of(block);
-    uint64_t who;
-    int r = member_who(&who);
-
-    if (r < 0 || !word)
-        return r < 0 ? r : -ESTALE;
-    cell_take(member_of(who), arena_offset(block), arena_offset((const void *)into));
-    if (block_settle(block) && pass_on(word, 0, purpose, who & ID_OWNER))
-        return 0;
-    cell_drop(member_of(who), arena_offset(block));
-    return -ESTALE;
-}
-
-void block_aim(void *block, const _Atomic uint64_t *into)
-{
-    uint64_t who, offset = arena_offset(block);
-    struct member *m = member_who(&who) == 0 ? member_of(who) : NULL;
-
-    for (unsigned i = 0; m && i < HELD_CELLS; i++) {
-        if (atomic_load(&m->held[i].block) == offset)
-            atomic_store(&m->held[i].into, arena_offset((const void *)into));
-    }
-}
-
-void block_set_purpose(void *block, enum block_purpose purpose)
-{
-    _Atomic uint64_t *word = word_of(block);
-    uint64_t who;
-
-    if (word && member_who(&who) == 0)
-        pass_on(word, who & ID_OWNER, purpose, who & ID_OWNER);
+    cell_drop(cell, who, offset);
 }
 
 /* The id of the slot's member as far as the word tells: enough while it is not swept (M3). */
@@ -568,23 +602,68 @@ static bool owner_lives(uint64_t owner)
     return (id & ID_OWNER) == owner && member_fate_unswept(id) == FATE_ALIVE;
 }
 
+/* From the family, or from whom the dead left it to: in one step, so it is never nobody's. */
+static bool take_over(_Atomic uint64_t *word, unsigned purpose, uint64_t to)
+{
+    uint64_t old = atomic_load(word);
+
+    while (word_kind(old) == KIND_USED && !(word_owner(old) && owner_lives(word_owner(old)))) {
+        if (atomic_compare_exchange_strong(word, &old, word_owned_by(old, purpose, to)))
+            return true;
+    }
+    return false;
+}
+
+int block_take(void *block, enum block_purpose purpose, const _Atomic uint64_t *into)
+{
+    _Atomic uint64_t *word = word_of(block);
+    uint64_t who, offset = arena_offset(block);
+    struct held *cell;
+    int r = member_who(&who);
+
+    if (r < 0 || !word)
+        return r < 0 ? r : -ESTALE;
+    cell = cell_take(member_of(who), who, offset, arena_offset((const void *)into));
+    if (take_over(word, purpose, who & ID_OWNER))
+        return 0;
+    cell_drop(cell, who, offset);
+    return -ESTALE;
+}
+
+void block_aim(void *block, const _Atomic uint64_t *into)
+{
+    uint64_t who, offset = arena_offset(block);
+    struct held *cell;
+
+    if (member_who(&who) < 0)
+        return;
+    cell = cell_find(member_of(who), who, offset);
+    if (cell)
+        atomic_store(&cell->into, arena_offset((const void *)into));
+    else if (into)
+        cell_take(member_of(who), who, offset, arena_offset((const void *)into));
+}
+
+void block_set_purpose(void *block, enum block_purpose purpose)
+{
+    _Atomic uint64_t *word = word_of(block);
+    uint64_t who;
+
+    if (word && member_who(&who) == 0)
+        pass_on(word, who & ID_OWNER, purpose, who & ID_OWNER);
+}
+
 bool block_settle(void *block)
 {
     _Atomic uint64_t *word = word_of(block);
     uint64_t old = word ? atomic_load(word) : 0;
 
-    if (word_kind(old) != KIND_USED)
-        return false;
-    if (word_owner(old) == 0)
-        return true;
-    if (owner_lives(word_owner(old)))
-        return false;
-    pass_on(word, word_owner(old), BLOCK_SCRATCH, 0);
-    old = atomic_load(word);
-    return word_kind(old) == KIND_USED && word_owner(old) == 0;
+    return word_kind(old) == KIND_USED &&
+           (word_owner(old) == 0 || take_over(word, BLOCK_SCRATCH, 0));
 }
 
-static int free_word(void *block, _Atomic uint64_t *word, uint64_t owner)
+/* `punches`: the caller alone may come here, so it may write behind the head. */
+static int free_word(void *block, _Atomic uint64_t *word, uint64_t owner, bool punches)
 {
     uint64_t old = atomic_load(word);
     uint64_t units, unit = (arena_offset(block) - arena_header()->heap) / UNIT_SIZE;
@@ -593,7 +672,7 @@ static int free_word(void *block, _Atomic uint64_t *word, uint64_t owner)
     if (word_kind(old) != KIND_USED || word_owner(old) != owner)
         return -EINVAL;
     units = word_units(old);
-    if (units >= PUNCH_UNITS && owner) /* only one who owns it may write behind the head */
+    if (units >= PUNCH_UNITS && punches)
         after = run_punch(unit, units);
     if (!atomic_compare_exchange_strong(word, &old, after))
         return -EINVAL;
@@ -605,15 +684,19 @@ static int free_word(void *block, _Atomic uint64_t *word, uint64_t owner)
 int block_free(void *block)
 {
     _Atomic uint64_t *word = word_of(block);
-    uint64_t who;
+    uint64_t who, offset = arena_offset(block);
+    struct held *cell;
     int r = member_who(&who);
 
     if (r < 0 || !word)
         return r < 0 ? r : -EINVAL;
     if (word_owner(atomic_load(word)) == 0 && block_take(block, BLOCK_SCRATCH, NULL) < 0)
         return -EINVAL;
-    r = free_word(block, word, who & ID_OWNER);
-    cell_drop(member_of(who), arena_offset(block));
+    if (word_owner(atomic_load(word)) != (who & ID_OWNER))
+        return -EINVAL;
+    cell = cell_find(member_of(who), who, offset);
+    r = free_word(block, word, who & ID_OWNER, true);
+    cell_drop(cell, who, offset);
     return r;
 }
 
@@ -621,22 +704,27 @@ int block_free_from(_Atomic uint64_t *into)
 {
     uint64_t offset = atomic_load(into);
     void *block = offset ? arena_at(offset, 1) : NULL;
-    _Atomic uint64_t *word = block ? word_of(block) : NULL;
-    uint64_t who;
-    int r = member_who(&who);
 
-    if (r < 0 || !word)
-        return r < 0 ? r : -EINVAL;
     /* while *into has it the sweep gives it back to the family (B4), afterwards it frees it */
-    if (!cell_take(member_of(who), offset, arena_offset((void *)into)) || !block_settle(block) ||
-        !pass_on(word, 0, BLOCK_SCRATCH, who & ID_OWNER)) {
-        cell_drop(member_of(who), offset);
+    if (!block || block_take(block, BLOCK_SCRATCH, into) < 0)
         return -EINVAL;
-    }
     atomic_store(into, 0);
-    r = free_word(block, word, who & ID_OWNER);
-    cell_drop(member_of(who), offset);
-    return r;
+    return block_free(block);
+}
+
+void block_reap(void *block, uint64_t dead_id)
+{
+    _Atomic uint64_t *word = word_of(block);
+    uint64_t who, offset = arena_offset(block), owner = dead_id & ID_OWNER;
+    struct held *cell;
+
+    if (!word || member_who(&who) < 0)
+        return;
+    cell = cell_take(member_of(who), who, offset, 0);
+    /* ours first: of two sweepers that both punched, one would clear what the next owner wrote */
+    if (pass_on(word, owner, BLOCK_SCRATCH, who & ID_OWNER))
+        free_word(block, word, who & ID_OWNER, owner != (who & ID_OWNER));
+    cell_drop(cell, who, offset);
 }
 
 bool block_is(const void *address)
@@ -696,7 +784,7 @@ void block_on_orphan(enum block_purpose purpose, block_orphan *function)
     orphan_functions[purpose] = function;
 }
 
-static bool was_received(uint64_t block, uint64_t into)
+static bool names(uint64_t into, uint64_t block)
 {
     const _Atomic uint64_t *word;
 
@@ -706,7 +794,18 @@ static bool was_received(uint64_t block, uint64_t into)
     return atomic_load(word) == block;
 }
 
-static void sweep_block(void *block, uint64_t into, uint64_t dead_id, bool died)
+/* B4.  Several cells may name it: that of a thread that only was about to get it knows nothing. */
+static bool was_received(const struct member *m, uint64_t block)
+{
+    for (unsigned i = 0; i < HELD_CELLS; i++) {
+        if (CELL_OFFSET(atomic_load(&m->held[i].block)) == block &&
+            names(atomic_load(&m->held[i].into), block))
+            return true;
+    }
+    return false;
+}
+
+static void sweep_block(void *block, uint64_t dead_id, bool died)
 {
     _Atomic uint64_t *word = word_of(block);
     uint64_t old = word ? atomic_load(word) : 0;
@@ -715,18 +814,20 @@ static void sweep_block(void *block, uint64_t into, uint64_t dead_id, bool died)
 
     if (word_kind(old) != KIND_USED || word_owner(old) != owner)
         return;
-    if (was_received(arena_offset(block), into))
+    if (was_received(member_of(dead_id), arena_offset(block)))
         pass_on(word, owner, BLOCK_SCRATCH, 0); /* B4 */
     else if (purpose < BLOCK_PURPOSES && orphan_functions[purpose])
         orphan_functions[purpose](block, dead_id, died);
     else
-        free_word(block, word, owner);
+        block_reap(block, dead_id);
 }
 
 static void sweep_span(struct span *s, uint64_t dead_id, bool died)
 {
-    for (uint32_t i = 0; i < s->count; i++)
-        sweep_block((unsigned char *)s + s->first + (size_t)i * s->size, 0, dead_id, died);
+    for (uint32_t i = 0; i < s->count; i++) {
+        if (word_owner(atomic_load_explicit(&s->words[i], memory_order_relaxed)))
+            sweep_block((unsigned char *)s + s->first + (size_t)i * s->size, dead_id, died);
+    }
 }
 
 static void sweep_heap(uint64_t dead_id, bool died)
@@ -738,7 +839,7 @@ static void sweep_heap(uint64_t dead_id, bool died)
         if (s)
             sweep_span(s, dead_id, died);
         else
-            sweep_block(unit_address(unit), 0, dead_id, died);
+            sweep_block(unit_address(unit), dead_id, died);
         unit += max_u64(run_length(word), 1);
     }
 }
@@ -749,11 +850,11 @@ void block_sweep(uint64_t dead_id, bool died)
 
     /* the cells stay as they are: who takes the slot next clears them */
     for (unsigned i = 0; i < HELD_CELLS; i++) {
-        uint64_t offset = atomic_load(&m->held[i].block);
+        uint64_t offset = CELL_OFFSET(atomic_load(&m->held[i].block));
         void *block = offset ? arena_at(offset, 1) : NULL;
 
         if (block)
-            sweep_block(block, atomic_load(&m->held[i].into), dead_id, died);
+            sweep_block(block, dead_id, died);
     }
     if (atomic_load(&m->held_overflow))
         sweep_heap(dead_id, died);
@@ -787,4 +888,20 @@ uint64_t block_in_use(void)
         unit += max_u64(length, 1);
     }
     return units * UNIT_SIZE;
+}
+
+uint64_t block_count(void)
+{
+    uint64_t count = 0;
+
+    for (uint64_t unit = 0; unit < committed();) {
+        uint64_t word = atomic_load(unit_word(unit));
+        struct span *s = word_kind(word) == KIND_SPAN ? span_at(unit) : NULL;
+
+        for (uint32_t i = 0; s && i < s->count; i++)
+            count += atomic_load(&s->words[i]) != 0;
+        count += word_kind(word) == KIND_USED;
+        unit += max_u64(run_length(word), 1);
+    }
+    return count;
 }

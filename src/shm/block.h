@@ -24,6 +24,7 @@ enum block_purpose {
     BLOCK_SCRATCH,  /* its owner's own: freed when the owner ends, in any way */
     BLOCK_RESERVED, /* a queue's: reserved, not committed */
     BLOCK_TAKEN,    /* a queue's: taken, not dropped */
+    BLOCK_FREEING,  /* an object whose free is under way: whoever sweeps goes on with it */
     BLOCK_PURPOSES
 };
 
@@ -37,6 +38,12 @@ void block_give(void *block);
 /* All in one: allocate, zero, store the offset in *into (was 0), give. */
 int block_new_into(size_t size, _Atomic uint64_t *into, void **ret);
 int block_new_family(size_t size, void **ret); /* zeroed, the family's at once */
+/*
+ * LASTING_SIZE bytes for an object with words that latecomers may touch after its free (a
+ * lock, a futex): this memory never becomes anything else.  Zeroed only the first time.
+ */
+#define LASTING_SIZE 8192u
+int block_new_lasting(enum block_purpose purpose, void **ret);
 
 /*
  * From the family, or from a dead owner, to the caller; while *into (NULL: none) has its
@@ -49,6 +56,8 @@ void block_aim(void *block, const _Atomic uint64_t *into);
 void block_set_purpose(void *block, enum block_purpose purpose);
 /* Found in a dead member's words: make it the family's.  false: it is not there any more. */
 bool block_settle(void *block);
+/* In the sweep: a block that the dead one still owns is freed, once.  May be called by many. */
+void block_reap(void *block, uint64_t dead_id);
 /* By its owner, or by anybody if it is the family's.  -EINVAL: not a block, free, another's. */
 int block_free(void *block);
 /*
@@ -71,5 +80,6 @@ void block_sweep(uint64_t dead_id, bool died);
 
 bool block_check(void);      /* is the whole heap sound? */
 uint64_t block_in_use(void); /* bytes in used blocks and spans, for tests */
+uint64_t block_count(void);  /* used blocks, for tests */
 
 #endif

@@ -3,7 +3,9 @@
 
 #include "os/clock.h"
 #include "os/fd.h"
+#include "os/fence.h"
 #include "os/futex.h"
+#include "os/machine.h"
 #include "os/pidfd.h"
 #include "os/wiped.h"
 #include "shm/sweep.h"
@@ -110,7 +112,7 @@ static bool process_lives(const struct member *m, uint32_t slot, uint64_t life)
 
     if (running < 0)
         return true; /* cannot be told now: never to be read as dead */
-    return running && (member_self->witness < 0 || fd_witness_is_held(arena.fd, slot));
+    return running && fd_witness_is_held(arena.fd, slot);
 }
 
 /* glibc: the futex is the first word of a mutex. */
@@ -292,6 +294,7 @@ static void record_init(struct member *m, const char *name)
     m->starter = member_self ? atomic_load(&member_self->id) : 0;
     atomic_store(&m->threads, 0);
     atomic_store(&m->held_overflow, 0);
+    atomic_store(&m->cpu, 0);
     memset(m->operations, 0, sizeof(m->operations));
     memset(m->held, 0, sizeof(m->held));
     memset(m->name, 0, sizeof(m->name));
@@ -315,8 +318,10 @@ void member_unclaim(uint64_t id)
     struct member *m = member_of(id);
     uint64_t life = m ? atomic_load(&m->life) : 0;
 
-    if (m && life_generation(life) == id_generation(id) && life_state(life) == MEMBER_CLAIMED)
-        atomic_compare_exchange_strong(&m->life, &life,
+    if (!m || life_generation(life) != id_generation(id) || life_state(life) != MEMBER_CLAIMED)
+        return;
+    history_write(m, id_generation(id), true);
+    atomic_compare_exchange_strong(&m->life, &life,
                                        life_make(life_generation(life) + 1, 0, MEMBER_FREE));
 }
 
@@ -353,6 +358,18 @@ static void life_lock_hold(struct member *m)
     pthread_mutexattr_destroy(&attributes);
 }
 
+/*
+ * The witness: a description that exec closes, with a lock on byte `slot` (os/fd.h).  Not in
+ * wiped memory: a forked child has it open and must close it, or its parent would seem to
+ * live on after an exec.  A child of _Fork() does so when it joins.
+ */
+static int witness = -1;
+
+static void witness_close(void)
+{
+    witness = fd_close(witness);
+}
+
 static int own_identity(uint64_t *ret)
 {
     cleanup(fd_done) int fd = -1;
@@ -372,21 +389,30 @@ static bool claim_take_over(uint64_t id)
            life_move(m, life, (uint32_t)getpid(), MEMBER_CLAIMED);
 }
 
-static int record_live(uint64_t id)
+int member_witness(int *ret_fd)
+{
+    return fd_witness_open(arena.fd, ret_fd);
+}
+
+static int record_live(uint64_t id, int given)
 {
     struct member *m = member_of(id);
-    int witness = -1;
     uint64_t life;
     int r;
 
+    witness_close();
+    witness = given;
     r = own_identity(&m->identity);
+    if (r == 0 && witness < 0)
+        r = member_witness(&witness);
     if (r == 0)
-        r = fd_witness_hold(arena.fd, id_slot(id), &witness);
+        r = fd_witness_lock(witness, id_slot(id));
     if (r < 0)
         return r;
+    if (fence_register() < 0)
+        atomic_store(&arena_header()->heavy_fences, 1);
     life_lock_hold(m);
     history_write(m, id_generation(id), true); /* an answer in case we are seen to be gone */
-    member_self->witness = witness;
     life = atomic_load(&m->life);
     life_move(m, life, (uint32_t)getpid(), MEMBER_LIVE);
     /* release, for member_who(): a thread that sees the id may use the record */
@@ -408,10 +434,10 @@ static int self_open(void)
     fresh = page;
     if (!__sync_bool_compare_and_swap(&member_self, NULL, fresh))
         return 0; /* another thread was first; a page is lost, once */
-    return 0;
+    return -pthread_atfork(NULL, NULL, witness_close);
 }
 
-static int join_process(uint64_t claimed)
+static int join_process(uint64_t claimed, int given)
 {
     uint64_t id = claimed;
     int r;
@@ -426,17 +452,19 @@ static int join_process(uint64_t claimed)
         if (r < 0)
             return r;
     }
-    r = record_live(id);
+    r = record_live(id, given);
     if (r < 0)
         member_unclaim(id);
     return r;
 }
 
 /* One thread of the process does it; the word is wiped, so a fork half way is no harm. */
-static int join_once(uint64_t claimed)
+static int join_once(uint64_t claimed, int given)
 {
     int r = 0;
 
+    /* a write first: a read would map the page of zeroes, and the write then copy it */
+    atomic_fetch_or(&member_self->joining, 0);
     while (!atomic_load_explicit(&member_self->id, memory_order_acquire)) {
         uint32_t idle = 0;
 
@@ -445,7 +473,7 @@ static int join_once(uint64_t claimed)
             continue;
         }
         if (!atomic_load(&member_self->id))
-            r = join_process(claimed);
+            r = join_process(claimed, given);
         atomic_store(&member_self->joining, 0);
         if (r < 0)
             return r;
@@ -461,14 +489,14 @@ static void thread_begin(uint64_t id)
     member_thread.id = atomic_load(&member_self->id);
 }
 
-int member_join_as(uint64_t id)
+int member_join_as(uint64_t id, int given)
 {
     int r = arena_open();
 
     if (r == 0)
         r = self_open();
     if (r == 0)
-        r = join_once(id);
+        r = join_once(id, given);
     if (r == 0)
         thread_begin(atomic_load(&member_self->id));
     return r;
@@ -476,7 +504,7 @@ int member_join_as(uint64_t id)
 
 int member_join(void)
 {
-    return member_join_as(arena_inherited_id());
+    return member_join_as(arena_inherited_id(), -1);
 }
 
 void member_rename(const char *name)
@@ -487,6 +515,26 @@ void member_rename(const char *name)
         return;
     memset(m->name, 0, sizeof(m->name));
     strncpy(m->name, name, sizeof(m->name) - 1);
+}
+
+void member_note_exitcode(int exitcode)
+{
+    uint64_t id = member_self ? atomic_load(&member_self->id) : 0;
+
+    if (id)
+        atomic_store(&member_of(id)->exitcode,
+                     id_generation(id) << 9 | 1u << 8 | (uint64_t)(exitcode & 0xff));
+}
+
+int member_exitcode(uint64_t id, int *ret)
+{
+    struct member *m = member_of(id);
+    uint64_t word = m ? atomic_load(&m->exitcode) : 0;
+
+    if (!(word & 1u << 8) || word >> 9 != id_generation(id))
+        return -ENODATA;
+    *ret = (int)(word & 0xff);
+    return 0;
 }
 
 /* ---- Leaving ------------------------------------------------------------------- */
@@ -509,7 +557,7 @@ void member_leave(void)
         return;
     leave_as(id, MEMBER_LEFT);
     atomic_store(&member_self->id, 0);
-    member_self->witness = fd_close(member_self->witness);
+    witness_close();
 }
 
 /* 101: after the destructors of the layers above, which still are members then. */
@@ -538,6 +586,18 @@ void member_play_end(bool died)
 {
     leave_as(member_thread.who & ID_MASK, died ? MEMBER_DIED : MEMBER_LEFT);
     member_thread = (struct member_thread){0};
+}
+
+bool member_worth_spinning(uint64_t who, uint64_t other)
+{
+    struct member *me = member_of(who);
+    const struct member *m = member_of(other);
+    uint32_t cpu = (uint32_t)sched_getcpu() + 1;
+
+    if (me)
+        atomic_store_explicit(&me->cpu, cpu, memory_order_relaxed);
+    return machine_cpus_online() > 1 &&
+           !(m && m != me && atomic_load_explicit(&m->cpu, memory_order_relaxed) == cpu);
 }
 
 /* ---- Operation records ------------------------------------------------------------ */

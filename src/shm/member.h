@@ -61,7 +61,7 @@ enum fate { FATE_ALIVE, FATE_LEFT, FATE_DIED };
 
 /* A block that a member is about to own, or owns: hints that never miss one (block.h). */
 struct held {
-    _Atomic uint64_t block; /* offset; 0: the cell is free */
+    _Atomic uint64_t block; /* 63..48 thread, offset; 0: the cell is free */
     _Atomic uint64_t into;  /* offset of the word that receives its address; 0: none */
 };
 
@@ -77,7 +77,9 @@ struct member {
     uint64_t starter;  /* member id; 0: none */
     _Atomic uint32_t held_overflow;
     _Atomic uint32_t threads; /* numbers given so far */
+    _Atomic uint32_t cpu;     /* 1 + where it was when it last had to wait; 0: unknown */
     char name[NAME_SIZE];
+    _Atomic uint64_t exitcode; /* 63..9 generation   8 it is known   7..0 exit code */
     alignas(64) pthread_mutex_t life_lock; /* robust, held while alive: the kernel's own news */
     alignas(64) _Atomic uint64_t died[HISTORY / 64];
     alignas(64) struct operation operations[OPERATIONS];
@@ -88,7 +90,6 @@ static_assert(sizeof(struct member) <= MEMBER_SIZE, "shared layout: raise ARENA_
 /* What the process knows of itself: zero after fork, so a child is nobody until it joins. */
 struct self {
     _Atomic uint64_t id;
-    int witness; /* a description that exec closes, with a lock on byte `slot` (os/fd.h) */
     _Atomic uint32_t joining;
 };
 
@@ -151,10 +152,25 @@ const _Atomic uint32_t *member_life_futex(uint64_t id, uint32_t *ret_expected);
 /* A slot for a child to be: the starter's, until the child (which knows the id) joins. */
 int member_claim(const char *name, uint64_t *ret_id);
 void member_unclaim(uint64_t id); /* no child came of it */
-int member_join_as(uint64_t id);  /* in the child; takes a new slot if the claim is gone */
+/*
+ * Before the fork: what the child needs and would be slow to make.  The starter closes its
+ * descriptor behind the fork.
+ */
+int member_witness(int *ret_fd);
+/* In the child, given that or -1; takes a new slot if the claim is gone. */
+int member_join_as(uint64_t id, int given);
 void member_rename(const char *name);
+/* For when somebody else reaps the caller: what it is about to give to exit(). */
+void member_note_exitcode(int exitcode);
+int member_exitcode(uint64_t id, int *ret); /* -ENODATA: it did not say, or long ago */
 
 void member_leave(void); /* by its own will: sweeps itself.  exit() does it. */
+
+/*
+ * Is it any use to spin until that member has done something?  Not with one CPU, nor if it
+ * waited last on the one where we are.  The caller, who is about to wait, says where it is.
+ */
+bool member_worth_spinning(uint64_t who, uint64_t other);
 
 /* Walk over all: live members' ids, from slot `*cursor` on; 0 at the end. */
 uint64_t member_next(uint32_t *cursor);

@@ -3,7 +3,6 @@
 
 #include "os/futex.h"
 #include "os/log.h"
-#include "os/machine.h"
 
 #include <limits.h>
 #include <sched.h>
@@ -12,6 +11,10 @@
 #define YIELDS      4
 #define SLICE_FIRST (20 * MSEC)
 #define SLICE_LAST  (100 * MSEC)
+#define DOUBT_FIRST (100 * INT64_C(1000))
+#define DOUBT_LAST  (5 * MSEC)
+#define ENTER_FIRST (50 * INT64_C(1000))
+#define ENTER_LAST  (10 * MSEC)
 
 static const _Atomic uint32_t *futex_of(const owner_word *word)
 {
@@ -40,11 +43,10 @@ static int try_after_sleep(owner_word *word, uint64_t who)
 static int spin(owner_word *word, uint64_t who)
 {
     static const int pause = 8;
+    bool spins = member_worth_spinning(who, atomic_load(word) & ID_MASK);
     int r = -EBUSY;
 
-    if (machine_cpus_affine() < 2)
-        return -EBUSY;
-    for (int i = 0; i < SPINS && r < 0; i++) {
+    for (int i = 0; spins && i < SPINS && r < 0; i++) {
         for (int j = 0; j < pause; j++)
             cpu_relax();
         if (atomic_load_explicit(word, memory_order_relaxed) <= OWNER_NEWS)
@@ -81,7 +83,7 @@ static int sleep_on(owner_word *word, uint64_t old, int64_t slice)
 struct waiting {
     int64_t deadline;
     int64_t slice;
-    bool ours;     /* a critical section of piu's own */
+    int64_t doubt; /* slice while the owner seems dead and its process is still there */
     bool told;     /* of an owner that left */
 };
 
@@ -100,11 +102,11 @@ static void tell_left(struct waiting *w, const owner_word *word, uint64_t id)
 /* The owner seems not to be there: 0 wait on, OWNER_DIED it is ours now, -EBUSY look again. */
 static int ask_owner(owner_word *word, uint64_t old, uint64_t who, struct waiting *w)
 {
-    enum fate fate = w->ours ? member_fate_unswept(old & ID_MASK) : member_fate(old & ID_MASK);
+    enum fate fate = member_fate(old & ID_MASK);
 
     if (fate == FATE_ALIVE)
         return 0;
-    if (fate == FATE_DIED || w->ours)
+    if (fate == FATE_DIED)
         return take_from_dead(word, old, who);
     tell_left(w, word, old & ID_MASK);
     return 0;
@@ -115,6 +117,7 @@ static int wait_slice(owner_word *word, uint64_t who, struct waiting *w)
 {
     uint64_t old = atomic_load(word);
     int64_t left = deadline_left(w->deadline);
+    int64_t *slice = &w->slice;
     int r;
 
     if ((old & ~ID_WAITERS) == 0 || old == OWNER_NEWS)
@@ -126,12 +129,13 @@ static int wait_slice(owner_word *word, uint64_t who, struct waiting *w)
         r = ask_owner(word, old, who, w);
         if (r != 0)
             return r;
+        slice = &w->doubt; /* the kernel marks the word first, and then takes the process down */
     }
     if (left == 0)
         return -ETIMEDOUT;
-    r = sleep_on(word, old, min_timeout(left, w->slice));
-    w->slice = min_timeout(w->slice * 2, SLICE_LAST);
-    if (r == -EINTR && !w->ours)
+    r = sleep_on(word, old, min_timeout(left, *slice));
+    *slice = min_timeout(*slice * 2, slice == &w->doubt ? DOUBT_LAST : SLICE_LAST);
+    if (r == -EINTR)
         return -EINTR;
     if (r == -ETIMEDOUT) {
         r = ask_owner(word, old, who, w); /* the word may not have told the end */
@@ -155,7 +159,7 @@ static noinline int wait_long(owner_word *word, uint64_t who, struct waiting *w)
 
 int owner_wait(owner_word *word, uint64_t who, int64_t timeout)
 {
-    struct waiting w = {.slice = SLICE_FIRST};
+    struct waiting w = {.slice = SLICE_FIRST, .doubt = DOUBT_FIRST};
     int r;
 
     if (timeout > 0) {
@@ -167,12 +171,29 @@ int owner_wait(owner_word *word, uint64_t who, int64_t timeout)
     return wait_long(word, who, &w);
 }
 
+/* The dead owner's section becomes ours; whoever asks for its fate next sweeps. */
+static int enter_dead(owner_word *word, uint64_t old, uint64_t who)
+{
+    if (old <= OWNER_NEWS || member_fate_unswept(old & ID_MASK) == FATE_ALIVE)
+        return -EBUSY;
+    return atomic_compare_exchange_strong(word, &old, who) ? OWNER_DIED : -EBUSY;
+}
+
 int owner_enter_wait(owner_word *word, uint64_t who)
 {
-    struct waiting w = {.slice = SLICE_FIRST, .deadline = CLOCK_FOREVER, .ours = true};
+    int64_t slice = ENTER_FIRST;
     int r = spin(word, who);
 
-    return r >= 0 ? r : wait_long(word, who, &w);
+    while (r < 0) {
+        uint64_t old = atomic_load(word);
+
+        if (old > OWNER_NEWS && sleep_on(word, old, slice) == -ETIMEDOUT)
+            slice = min_timeout(slice * 2, ENTER_LAST);
+        r = owner_try(word, who);
+        if (r < 0)
+            r = enter_dead(word, atomic_load(word), who);
+    }
+    return r;
 }
 
 /* ---- Release --------------------------------------------------------------------- */

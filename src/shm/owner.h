@@ -71,7 +71,9 @@ uint64_t owner_of(const owner_word *word); /* its id, 0: free */
 
 /*
  * piu's own critical sections: never -EINTR, never out of time, and an owner that left
- * (exit() in a signal handler) counts as dead.  OWNER_DIED: repair first.
+ * (exit() in a signal handler) counts as dead.  OWNER_DIED: repair first.  Nobody is woken:
+ * they last some ns, so who finds one taken spins, and then looks again after 50 us and more
+ * (only a holder that was preempted or stopped makes one last that long).
  */
 int owner_enter_wait(owner_word *word, uint64_t who);
 
@@ -80,6 +82,13 @@ static inline int owner_enter(owner_word *word, uint64_t who)
     int r = owner_try(word, who);
 
     return likely(r >= 0) ? r : owner_enter_wait(word, who);
+}
+
+/* What owner_enter() took: a plain store, for nobody else writes the word of a live owner. */
+static inline void owner_leave(owner_word *word)
+{
+    /* release, for the acquire in owner_try() */
+    atomic_store_explicit(word, 0, memory_order_release);
 }
 
 #endif

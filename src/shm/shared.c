@@ -1,5 +1,6 @@
 /* piu_shared_new and its kin. */
 #include "shm/block.h"
+#include "shm/name.h"
 
 #include <piu.h>
 
@@ -20,8 +21,12 @@ void *piu_shared_new(size_t count, size_t size)
 
 void *piu_shared_free(void *shared)
 {
-    int r = shared ? block_free(shared) : 0;
+    int r = 0;
 
+    if (shared) {
+        name_forget(shared, block_size(shared));
+        r = block_free(shared);
+    }
     if (r < 0)
         errno = -r;
     return NULL;
