@@ -1,0 +1,394 @@
+#include "sync/barrier.h"
+
+#include "os/futex.h"
+#include "sync/lock.h"
+#include "sync/roll.h"
+#include "sync/slices.h"
+
+#include <limits.h>
+
+/*
+ *    0      8         16       24        28                              128
+ *    | gate | arrived | ending | parties | turn | zero                   |
+ *
+ *    turn      31..1 generation   0 broken            (a futex: all waiters sleep on it)
+ *    ending    63..32 how the generation ends (a state)   31..0 the next turn; 0: it does not
+ *
+ * Who arrived is an entry of the roll: who, value (its index), state.
+ *
+ *    not there --itself--> ARRIVED --the last to come--> PASSED --itself--> not there
+ *                             |`--time up, abort, reset, a death--> BROKEN --itself--> not there
+ *                             `--itself: a signal--> not there
+ *    a member that died:   ARRIVED: the barrier breaks;   else its entry is taken out
+ *
+ * B1  the entries that are ARRIVED are those of the generation that `turn` says; their indices
+ *     are different, and there are less than `parties`
+ * B2  entries are put, and states and `turn` change, inside the gate only
+ * B3  a generation ends in steps: `ending` is stored, then the states, then `turn`, then `ending`
+ *     is 0 again; whoever finds it not 0 does the steps again
+ * B4  the result of a wait lies in its own entry, so that a slow one may leave while the next
+ *     generations come and pass
+ * Crash: in the gate, the next one in ends what was begun (B3); arrived, see above.
+ */
+struct barrier {
+    alignas(64) owner_word gate;
+    roll_word arrived;
+    _Atomic uint64_t ending;
+    uint32_t parties;
+    _Atomic uint32_t turn;
+    uint64_t reserved[12];
+};
+static_assert(sizeof(struct barrier) == sizeof(struct piu_barrier), "the public size");
+
+enum arrival { ARRIVED = 1, PASSED, BROKEN };
+
+#define TURN_BROKEN     1u
+#define TURN_GENERATION 2u
+
+static struct barrier *inside(struct piu_barrier *b)
+{
+    return (struct barrier *)(void *)b;
+}
+
+static const struct barrier *look(const struct piu_barrier *b)
+{
+    return (const struct barrier *)(const void *)b;
+}
+
+static uint32_t state_of(const struct roll_entry *e)
+{
+    /* acquire, for the release in ending_finish(): what the others did before is seen */
+    return atomic_load_explicit(&e->state, memory_order_acquire);
+}
+
+static uint32_t turn_of(const struct barrier *b)
+{
+    return atomic_load_explicit(&b->turn, memory_order_relaxed);
+}
+
+static bool is_broken(const struct barrier *b)
+{
+    return turn_of(b) & TURN_BROKEN;
+}
+
+/* ---- The end of a generation, inside the gate (B3) ------------------------------------ */
+
+static void ending_finish(struct barrier *b)
+{
+    uint64_t ending = atomic_load(&b->ending);
+    struct roll_walk walk;
+    struct roll_entry *e;
+
+    for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
+        if (state_of(e) == ARRIVED)
+            /* release, for the acquire in state_of() */
+            atomic_store_explicit(&e->state, (uint32_t)(ending >> 32),
+                                  memory_order_release);
+    atomic_store(&b->turn, (uint32_t)ending);
+    atomic_store(&b->ending, 0);
+}
+
+static void generation_end(struct barrier *b, enum arrival how, bool broken)
+{
+    uint32_t next =
+        ((turn_of(b) & ~TURN_BROKEN) + TURN_GENERATION) | (broken ? TURN_BROKEN : 0);
+
+    atomic_store(&b->ending, (uint64_t)how << 32 | next);
+    ending_finish(b);
+}
+
+/* The turn as it is. */
+static uint32_t gate_enter(struct barrier *b, uint64_t who)
+{
+    if (owner_enter(&b->gate, who) == OWNER_DIED && atomic_load(&b->ending))
+        ending_finish(b); /* those who sleep find it in their slice */
+    return turn_of(b);
+}
+
+/* `turn` is what it was when its caller came: if it changed, all who sleep are to look. */
+static void gate_leave(struct barrier *b, uint32_t turn)
+{
+    bool changed = turn_of(b) != turn;
+
+    owner_leave(&b->gate);
+    if (changed)
+        futex_wake(&b->turn, INT_MAX);
+}
+
+/* ---- Who is there ------------------------------------------------------------------- */
+
+static unsigned arrived_count(const struct barrier *b)
+{
+    struct roll_walk walk;
+    struct roll_entry *e;
+    unsigned count = 0;
+
+    for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
+        count += state_of(e) == ARRIVED;
+    return count;
+}
+
+static bool has_died(uint64_t who)
+{
+    uint64_t id = who & ID_MASK;
+
+    return !member_seems_alive(id) && member_fate(id) == FATE_DIED;
+}
+
+/* One that had arrived in this generation and died; as in Python, one that left counts on. */
+static bool arrived_has_dead(const struct barrier *b)
+{
+    struct roll_walk walk;
+    struct roll_entry *e;
+
+    for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
+        if (state_of(e) == ARRIVED && has_died(walk.who))
+            return true;
+    return false;
+}
+
+static void break_if_dead(struct barrier *b)
+{
+    if (arrived_has_dead(b))
+        generation_end(b, BROKEN, true);
+}
+
+/* Entries of earlier generations whose members ended before they took them out. */
+static void entries_clear(struct barrier *b)
+{
+    struct roll_walk walk;
+    struct roll_entry *e;
+
+    for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
+        if (state_of(e) != ARRIVED && who_has_ended(walk.who))
+            roll_remove(e);
+}
+
+static bool index_is_taken(const struct barrier *b, unsigned index)
+{
+    struct roll_walk walk;
+    struct roll_entry *e;
+
+    for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
+        if (state_of(e) == ARRIVED && atomic_load(&e->value) == index)
+            return true;
+    return false;
+}
+
+/* The number of those who came before, unless one of them went away again (B1). */
+static unsigned index_free(const struct barrier *b)
+{
+    unsigned index = arrived_count(b);
+
+    while (index_is_taken(b, index))
+        index = index ? index - 1 : b->parties - 1;
+    return index;
+}
+
+static int entry_vacant(struct barrier *b, struct roll_entry **ret)
+{
+    struct roll_entry *e = roll_vacant(&b->arrived);
+    int r = 0;
+
+    if (!e) {
+        entries_clear(b);
+        e = roll_vacant(&b->arrived);
+    }
+    if (!e) {
+        r = roll_grow(&b->arrived);
+        e = roll_vacant(&b->arrived);
+    }
+    *ret = e;
+    return e ? 0 : r < 0 ? r : -ENOMEM;
+}
+
+/* ---- Waiting ---------------------------------------------------------------------------- */
+
+static int arrive(struct barrier *b, uint64_t who, struct roll_entry **ret)
+{
+    int r;
+
+    break_if_dead(b);
+    if (is_broken(b))
+        return -ENOTRECOVERABLE;
+    r = entry_vacant(b, ret);
+    if (r < 0)
+        return r;
+    roll_put(*ret, who, 0, index_free(b), ARRIVED);
+    if (arrived_count(b) >= b->parties)
+        generation_end(b, PASSED, false);
+    return 0;
+}
+
+static int arrive_gated(struct barrier *b, uint64_t who, struct roll_entry **ret,
+                        uint32_t *ret_turn)
+{
+    int r;
+
+    *ret_turn = gate_enter(b, who);
+    r = arrive(b, who, ret);
+    gate_leave(b, *ret_turn);
+    return r;
+}
+
+static void look_for_dead(struct barrier *b, uint64_t who)
+{
+    uint32_t turn;
+
+    if (!arrived_has_dead(b)) /* mostly: seen without the gate */
+        return;
+    turn = gate_enter(b, who);
+    break_if_dead(b);
+    gate_leave(b, turn);
+}
+
+/* Until the entry's state has changed: 0; else -ETIMEDOUT, -EINTR. */
+static int sleep_arrived(struct barrier *b, uint64_t who, const struct roll_entry *e,
+                         uint32_t turn, int64_t timeout)
+{
+    struct slices slices;
+    int r = 0;
+
+    slices_begin(&slices, who, b, timeout);
+    slices_spin(&b->turn, turn);
+    while (state_of(e) == ARRIVED && r == 0) {
+        r = slices_sleep(&slices, &b->turn, turn);
+        if (r == 0 && state_of(e) == ARRIVED)
+            look_for_dead(b, who);
+    }
+    slices_end(&slices);
+    return r;
+}
+
+/* The entry is taken out; did its generation pass? */
+static int result_of(struct roll_entry *e, unsigned *ret_index)
+{
+    uint32_t index = atomic_load(&e->value);
+    bool passed = state_of(e) == PASSED;
+
+    roll_remove(e);
+    if (passed && ret_index)
+        *ret_index = index;
+    return passed ? 0 : -ENOTRECOVERABLE;
+}
+
+/* Time is up, or a signal came: `why` is the result, unless the generation has just ended. */
+static int give_up(struct barrier *b, uint64_t who, struct roll_entry *e, int why,
+                   unsigned *ret_index)
+{
+    uint32_t turn = gate_enter(b, who);
+    bool waits = state_of(e) == ARRIVED;
+
+    if (waits && why == -ETIMEDOUT)
+        generation_end(b, BROKEN, true);
+    if (waits)
+        roll_remove(e);
+    gate_leave(b, turn);
+    return waits ? why : result_of(e, ret_index);
+}
+
+static int pass(struct barrier *b, uint64_t who, unsigned *ret_index, int64_t timeout)
+{
+    struct roll_entry *e;
+    uint32_t turn;
+    int r = arrive_gated(b, who, &e, &turn);
+
+    if (r < 0)
+        return r;
+    r = sleep_arrived(b, who, e, turn, timeout);
+    return r < 0 ? give_up(b, who, e, r, ret_index) : result_of(e, ret_index);
+}
+
+int piu_barrier_wait(struct piu_barrier *b, unsigned *ret_index, int64_t timeout)
+{
+    uint64_t who;
+    int r;
+
+    if (!b)
+        return -EINVAL;
+    r = member_who(&who);
+    if (r < 0)
+        return r;
+    if (!arena_has(b, sizeof(*b)))
+        return -EFAULT;
+    if (look(b)->parties == 0)
+        return -EINVAL; /* init was forgotten */
+    return pass(inside(b), who, ret_index, timeout);
+}
+
+/* ---- The rest ------------------------------------------------------------------------------ */
+
+int piu_barrier_init(struct piu_barrier *b, unsigned parties)
+{
+    uint64_t who;
+    int r;
+
+    if (!b || parties == 0)
+        return -EINVAL;
+    r = member_who(&who);
+    if (r < 0)
+        return r;
+    if (!arena_has(b, sizeof(*b)))
+        return -EFAULT;
+    *inside(b) = (struct barrier){.parties = parties};
+    return 0;
+}
+
+static int end_now(struct piu_barrier *b, bool broken)
+{
+    uint32_t turn;
+    uint64_t who;
+    int r;
+
+    if (!b)
+        return -EINVAL;
+    r = member_who(&who);
+    if (r < 0)
+        return r;
+    if (!arena_has(b, sizeof(*b)))
+        return -EFAULT;
+    turn = gate_enter(inside(b), who);
+    generation_end(inside(b), BROKEN, broken);
+    gate_leave(inside(b), turn);
+    return 0;
+}
+
+int piu_barrier_reset(struct piu_barrier *b)
+{
+    return end_now(b, false);
+}
+
+int piu_barrier_abort(struct piu_barrier *b)
+{
+    return end_now(b, true);
+}
+
+unsigned piu_barrier_parties(const struct piu_barrier *b)
+{
+    return b ? look(b)->parties : 0;
+}
+
+unsigned piu_barrier_waiting(const struct piu_barrier *b)
+{
+    return b && arena_has(b, sizeof(*b)) ? arrived_count(look(b)) : 0;
+}
+
+bool piu_barrier_is_broken(const struct piu_barrier *b)
+{
+    return b && is_broken(look(b));
+}
+
+void piu_barrier_done(struct piu_barrier *b)
+{
+    if (b && arena_has(b, sizeof(*b)))
+        roll_done(&inside(b)->arrived);
+}
+
+bool barrier_check(const struct piu_barrier *b)
+{
+    const struct barrier *in = look(b);
+
+    return owner_check(&in->gate) && roll_check(&in->arrived) &&
+           (arrived_count(in) < in->parties || in->parties == 0) &&
+           (atomic_load(&in->ending) == 0 || atomic_load(&in->gate) != 0);
+}

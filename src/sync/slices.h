@@ -1,0 +1,40 @@
+/*
+ * Sleeping in slices: 20 ms at first, then longer up to 100 ms.  Nothing in src/sync/ depends
+ * on a wake-up: whoever sleeps looks again after every slice, at its word and at the members
+ * that matter, so a waker that was killed before the wake costs a slice and no more.
+ *
+ *     slices_begin(&s, who, object, timeout);
+ *     slices_spin(&word, expected);
+ *     while ((r = try()) == -EBUSY && (r = slices_sleep(&s, &word, expected)) == 0)
+ *         ;
+ *     slices_end(&s);
+ *
+ * The last look comes after the time is up: a timeout of 0 looks once.
+ */
+#ifndef PIU_SYNC_SLICES_H
+#define PIU_SYNC_SLICES_H
+
+#include "os/base.h"
+
+#define SLICE_FIRST INT64_C(20000000)
+#define SLICE_LAST  INT64_C(100000000)
+
+struct slices {
+    uint64_t who;
+    const void *object; /* for people; NULL: it is private */
+    int64_t deadline;
+    int64_t next; /* length of the next slice */
+    bool told;    /* people are */
+};
+
+void slices_begin(struct slices *s, uint64_t who, const void *object, int64_t timeout);
+/* While *word == expected, a few us at most, and not at all on one CPU. */
+void slices_spin(const _Atomic uint32_t *word, uint32_t expected);
+/*
+ * Sleep while *word == expected, a slice at most.
+ *     0        look again        -ETIMEDOUT   the time was up before      -EINTR
+ */
+int slices_sleep(struct slices *s, const _Atomic uint32_t *word, uint32_t expected);
+void slices_end(struct slices *s);
+
+#endif

@@ -1,0 +1,711 @@
+#include "test.h"
+
+#include "os/clock.h"
+#include "shm/member.h"
+#include "task/life.h"
+#include "waits.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+static int give_code(void *argument)
+{
+    return (int)(intptr_t)argument;
+}
+
+static int sleep_on(void *unused)
+{
+    (void)unused;
+    for (;;)
+        pause();
+}
+
+static int run_alone(struct piu_process *p)
+{
+    int exitcode;
+
+    CHECK_EQ(piu_process_start(p), 0);
+    CHECK_EQ(piu_process_join(p, PIU_FOREVER), 0);
+    CHECK_EQ(piu_process_exitcode(p, &exitcode), 0);
+    return exitcode;
+}
+
+static void kill_and_close(struct piu_process *p)
+{
+    CHECK_EQ(piu_process_kill(p), 0);
+    CHECK_EQ(piu_process_join(p, PIU_FOREVER), 0);
+    CHECK_EQ(piu_process_close(p), 0);
+}
+
+/* ---- What it is for ------------------------------------------------------------------- */
+
+TEST(the_exit_code_is_what_target_returned_modulo_256)
+{
+    struct piu_process p = {.target = give_code};
+
+    for (int code = 0; code < 600; code += 85) {
+        p.argument = (void *)(intptr_t)code;
+        CHECK_EQ(run_alone(&p), code % 256);
+        CHECK_EQ(piu_process_close(&p), 0);
+    }
+}
+
+struct counter {
+    struct piu_process process;
+    int *shared;
+};
+
+static int counter_run(struct piu_process *self)
+{
+    struct counter *counter = piu_container_of(self, struct counter, process);
+
+    CHECK(!self->child);
+    CHECK_STR(self->name, "Count Dracula");
+    *counter->shared = 5;
+    return 7;
+}
+
+TEST(a_struct_with_a_run_of_its_own_finds_itself_in_the_child)
+{
+    struct counter counter = {
+        .process = {.run = counter_run, .name = "Count Dracula"},
+        .shared = piu_shared_new(1, sizeof(int)),
+    };
+
+    CHECK_EQ(run_alone(&counter.process), 7);
+    CHECK_EQ(*counter.shared, 5);
+    CHECK(counter.process.child);
+}
+
+static int print_a_line(void *unused)
+{
+    (void)unused;
+    printf("from the child\n");
+    return 0;
+}
+
+TEST(standard_output_is_flushed_before_the_fork_and_at_the_end)
+{
+    struct piu_process p = {.target = print_a_line};
+    char text[64] = "";
+    int ends[2], saved = dup(1);
+
+    CHECK_EQ(pipe(ends), 0);
+    fflush(stdout);
+    setvbuf(stdout, NULL, _IOFBF, 4096);
+    dup2(ends[1], 1);
+    printf("before, ");
+    run_alone(&p);
+    fflush(stdout);
+    dup2(saved, 1);
+    CHECK(read(ends[0], text, sizeof(text) - 1) > 0);
+    CHECK_STR(text, "before, from the child\n");
+}
+
+TEST(a_child_is_a_member_by_its_name_from_the_start)
+{
+    struct piu_process p = {.target = sleep_on, .name = "sleeper"};
+    struct piu_process q = {.target = sleep_on};
+    uint32_t cursor = 0;
+    unsigned found = 0;
+    uint64_t id;
+
+    CHECK_EQ(piu_process_start(&p), 0);
+    CHECK_EQ(piu_process_start(&q), 0);
+    test_wait_until((cursor = 0, member_next(&cursor), member_next(&cursor), member_next(&cursor)));
+    cursor = 0;
+    while ((id = member_next(&cursor))) {
+        char name[NAME_SIZE];
+
+        member_name(id, name);
+        if (member_pid(id) == piu_process_pid(&p) && strcmp(name, "sleeper") == 0)
+            found++;
+        if (member_pid(id) == piu_process_pid(&q) && strcmp(name, "Process-1") == 0)
+            found++;
+    }
+    CHECK_EQ(found, 2);
+    kill_and_close(&p);
+    kill_and_close(&q);
+}
+
+TEST(a_report_tells_how_it_ended)
+{
+    struct piu_process p = {.target = give_code, .argument = (void *)3, .name = "three"};
+    struct piu_death death;
+
+    CHECK_EQ(run_alone(&p), 3);
+    CHECK_EQ(piu_process_report(&p, &death), 0);
+    CHECK_STR(death.name, "three");
+    CHECK_EQ(death.pid, piu_process_pid(&p));
+    CHECK_EQ(death.exitcode, 3);
+    CHECK(death.left);
+    CHECK(!death.oom);
+    CHECK(death.peak_memory > 4096);
+    CHECK(death.cpu_time >= 0);
+}
+
+TEST(a_killed_child_died_and_one_that_called_exit_left)
+{
+    struct piu_process p = {.target = sleep_on};
+    struct piu_death death;
+
+    CHECK_EQ(piu_process_start(&p), 0);
+    CHECK_EQ(piu_process_kill(&p), 0);
+    CHECK_EQ(piu_process_join(&p, PIU_FOREVER), 0);
+    CHECK_EQ(piu_process_report(&p, &death), 0);
+    CHECK_EQ(death.exitcode, -SIGKILL);
+    CHECK(!death.left);
+    CHECK(!death.oom);
+}
+
+static int call_exit(void *how)
+{
+    if (how)
+        _exit(9);
+    exit(8);
+}
+
+TEST(exit_in_run_is_leaving_and_underscore_exit_is_dying)
+{
+    struct piu_process p = {.target = call_exit}, q = {.target = call_exit, .argument = &p};
+    struct piu_death death;
+
+    CHECK_EQ(run_alone(&p), 8);
+    CHECK_EQ(piu_process_report(&p, &death), 0);
+    CHECK(death.left);
+    CHECK_EQ(run_alone(&q), 9);
+    CHECK_EQ(piu_process_report(&q, &death), 0);
+    CHECK(!death.left);
+}
+
+static int call_abort(void *unused)
+{
+    (void)unused;
+    signal(SIGABRT, SIG_DFL);
+    abort();
+}
+
+TEST(a_signal_is_a_negative_exit_code)
+{
+    struct piu_process p = {.target = call_abort};
+    struct piu_process q = {.target = sleep_on};
+    int exitcode;
+
+    CHECK_EQ(run_alone(&p), -SIGABRT);
+    CHECK_EQ(piu_process_start(&q), 0);
+    CHECK_EQ(piu_process_terminate(&q), 0);
+    CHECK_EQ(piu_process_join(&q, PIU_FOREVER), 0);
+    CHECK_EQ(piu_process_exitcode(&q, &exitcode), 0);
+    CHECK_EQ(exitcode, -SIGTERM);
+}
+
+TEST(the_sentinel_is_readable_at_the_end_and_not_before)
+{
+    struct piu_process p = {.target = sleep_on};
+    struct pollfd entry = {.events = POLLIN};
+
+    CHECK_EQ(piu_process_start(&p), 0);
+    entry.fd = piu_process_sentinel(&p);
+    CHECK(entry.fd >= 0);
+    CHECK_EQ(poll(&entry, 1, 0), 0);
+    CHECK_EQ(piu_process_kill(&p), 0);
+    CHECK_EQ(poll(&entry, 1, -1), 1);
+    CHECK(!piu_process_is_alive(&p));
+    CHECK_EQ(poll(&entry, 1, 0), 1);
+}
+
+/* ---- States ---------------------------------------------------------------------------- */
+
+TEST(join_takes_its_timeout_and_no_more)
+{
+    struct piu_process p = {.target = sleep_on};
+
+    CHECK_EQ(piu_process_start(&p), 0);
+    CHECK_EQ(piu_process_join(&p, PIU_NOW), -ETIMEDOUT);
+    CHECK_EQ(piu_process_join(&p, -5), -ETIMEDOUT);
+    check_times_out(piu_process_join(&p, PIU_MSEC(5)), PIU_MSEC(5));
+    CHECK(piu_process_is_alive(&p));
+    kill_and_close(&p);
+}
+
+TEST(what_is_not_started_is_told)
+{
+    struct piu_process p = {.target = give_code};
+    struct piu_death death;
+    int exitcode = 77;
+
+    CHECK_EQ(piu_process_join(&p, PIU_FOREVER), -ESRCH);
+    CHECK_EQ(piu_process_exitcode(&p, &exitcode), -ESRCH);
+    CHECK_EQ(piu_process_sentinel(&p), -ESRCH);
+    CHECK_EQ(piu_process_terminate(&p), -ESRCH);
+    CHECK_EQ(piu_process_kill(&p), -ESRCH);
+    CHECK_EQ(piu_process_close(&p), -ESRCH);
+    CHECK_EQ(piu_process_report(&p, &death), -ESRCH);
+    CHECK(!piu_process_is_alive(&p));
+    CHECK_EQ(piu_process_pid(&p), 0);
+    CHECK_EQ(exitcode, 77);
+}
+
+TEST(what_makes_no_sense_is_told)
+{
+    struct piu_process empty = {0}, p = {.target = give_code};
+    struct piu_start_keywords keywords = {.struct_size = sizeof(keywords)};
+    int exitcode;
+
+    CHECK_EQ(piu_process_start(&empty), -EINVAL);
+    CHECK_EQ(piu_process_begin(NULL, &keywords), -EINVAL);
+    CHECK_EQ(piu_process_begin(&p, NULL), -EINVAL);
+    CHECK_EQ(piu_process_start(&p, .how = 17), -EINVAL);
+    CHECK_EQ(piu_process_start(&p, .how = PIU_EXEC), -EINVAL);
+    CHECK_EQ(piu_process_join(NULL, 0), -EINVAL);
+    CHECK_EQ(piu_process_exitcode(NULL, &exitcode), -EINVAL);
+    CHECK(!piu_process_is_alive(NULL));
+    CHECK_EQ(piu_process_pid(NULL), 0);
+    CHECK(!p.child);
+    CHECK_EQ(piu_process_start(&p), 0);
+    CHECK_EQ(piu_process_join(&p, PIU_FOREVER), 0);
+    CHECK_EQ(piu_process_exitcode(&p, NULL), -EINVAL);
+    CHECK_EQ(piu_process_report(&p, NULL), -EINVAL);
+}
+
+TEST(options_of_a_newer_header_are_refused_and_of_an_older_one_are_zero)
+{
+    struct {
+        struct piu_start_keywords known;
+        long unknown;
+    } newer = {.known.struct_size = sizeof(newer)};
+    struct piu_process p = {.target = give_code};
+    size_t older = sizeof(older);
+
+    newer.unknown = 1;
+    CHECK_EQ(piu_process_begin(&p, &newer.known), -EINVAL);
+    newer.unknown = 0;
+    CHECK_EQ(piu_process_begin(&p, &newer.known), 0);
+    CHECK_EQ(piu_process_join(&p, PIU_FOREVER), 0);
+    CHECK_EQ(piu_process_close(&p), 0);
+    CHECK_EQ(piu_process_begin(&p, (void *)&older), 0);
+    CHECK_EQ(piu_process_join(&p, PIU_FOREVER), 0);
+}
+
+TEST(a_double_start_and_a_close_while_alive_are_refused)
+{
+    struct piu_process p = {.target = sleep_on};
+    int exitcode = 77;
+
+    CHECK_EQ(piu_process_start(&p), 0);
+    CHECK_EQ(piu_process_start(&p), -EBUSY);
+    CHECK_EQ(piu_process_close(&p), -EBUSY);
+    CHECK_EQ(piu_process_exitcode(&p, &exitcode), -EBUSY);
+    CHECK_EQ(exitcode, 77);
+    CHECK_EQ(piu_process_kill(&p), 0);
+    CHECK_EQ(piu_process_join(&p, PIU_FOREVER), 0);
+    CHECK_EQ(piu_process_start(&p), -EBUSY);
+    CHECK_EQ(piu_process_kill(&p), -ESRCH);
+    CHECK_EQ(piu_process_terminate(&p), -ESRCH);
+    CHECK_EQ(piu_process_close(&p), 0);
+    CHECK_EQ(piu_process_close(&p), -ESRCH);
+}
+
+TEST(start_works_again_after_close)
+{
+    struct piu_process p = {.target = give_code, .argument = (void *)4};
+
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(run_alone(&p), 4);
+        CHECK_EQ(piu_process_close(&p), 0);
+    }
+}
+
+static int join_oneself(struct piu_process *self)
+{
+    int exitcode;
+
+    CHECK_EQ(piu_process_join(self, PIU_FOREVER), -EDEADLK);
+    CHECK_EQ(piu_process_start(self), -EBUSY);
+    CHECK_EQ(piu_process_kill(self), -ECHILD);
+    CHECK_EQ(piu_process_close(self), -ECHILD);
+    CHECK_EQ(piu_process_exitcode(self, &exitcode), -ECHILD);
+    CHECK(piu_process_is_alive(self));
+    CHECK_EQ(piu_process_pid(self), getpid());
+    CHECK_EQ(in_child({ CHECK_EQ(piu_process_join(self, PIU_FOREVER), -ECHILD); }), 0);
+    return 6;
+}
+
+TEST(a_child_cannot_join_itself)
+{
+    struct piu_process p = {.run = join_oneself};
+    struct piu_process *shared = piu_shared_new(1, sizeof(*shared));
+
+    CHECK_EQ(run_alone(&p), 6);
+    shared->run = join_oneself;
+    CHECK_EQ(run_alone(shared), 6);
+    CHECK_EQ(piu_process_close(shared), 0);
+}
+
+TEST(children_are_their_starters_alone)
+{
+    struct piu_process p = {.target = sleep_on};
+    struct piu_process *shared = piu_shared_new(1, sizeof(*shared));
+    int status;
+
+    shared->target = sleep_on;
+    CHECK_EQ(piu_process_start(&p), 0);
+    CHECK_EQ(piu_process_start(shared), 0);
+    status = in_child({
+        CHECK_EQ(piu_process_join(&p, PIU_FOREVER), -ECHILD);
+        CHECK_EQ(piu_process_kill(shared), -ECHILD);
+        CHECK_EQ(piu_process_close(shared), -ECHILD);
+        CHECK_EQ(piu_process_start(shared), -EBUSY);
+        CHECK(!piu_process_is_alive(shared));
+        CHECK_EQ(piu_process_pid(shared), piu_process_pid(shared));
+    });
+    CHECK_EQ(status, 0);
+    CHECK(piu_process_is_alive(&p));
+    kill_and_close(&p);
+    kill_and_close(shared);
+}
+
+TEST(a_process_in_shared_memory_can_be_started_again_when_its_starter_is_dead)
+{
+    struct piu_process *shared = piu_shared_new(1, sizeof(*shared));
+
+    shared->target = give_code;
+    shared->argument = (void *)5;
+    in_child_killed({ CHECK_EQ(piu_process_start(shared), 0); });
+    CHECK(shared->child);
+    CHECK_EQ(piu_process_join(shared, PIU_FOREVER), -ECHILD);
+    CHECK_EQ(run_alone(shared), 5);
+    CHECK_EQ(piu_process_close(shared), 0);
+}
+
+static int start_another(void *code)
+{
+    struct piu_process p = {.target = give_code, .argument = code};
+
+    return run_alone(&p);
+}
+
+TEST(children_have_children)
+{
+    struct piu_process p = {.target = start_another, .argument = (void *)11};
+
+    CHECK_EQ(run_alone(&p), 11);
+}
+
+static void join_thread(int i, void *process)
+{
+    (void)i;
+    CHECK_EQ(piu_process_join(process, PIU_FOREVER), 0);
+}
+
+TEST(many_threads_join_one_child)
+{
+    struct piu_process p = {.target = sleep_on};
+    struct piu_death death;
+
+    for (int i = 0; i < 20; i++) {
+        pid_t killer;
+
+        CHECK_EQ(piu_process_start(&p), 0);
+        killer = child_start({ kill(piu_process_pid(&p), SIGTERM); });
+        test_threads(4, join_thread, &p);
+        CHECK_EQ(piu_process_report(&p, &death), 0);
+        CHECK_EQ(death.exitcode, -SIGTERM);
+        CHECK_EQ(child_wait(killer), 0);
+        CHECK_EQ(piu_process_close(&p), 0);
+    }
+}
+
+static void start_thread(int i, void *unused)
+{
+    struct piu_process p = {.target = give_code, .argument = (void *)(intptr_t)i};
+
+    (void)unused;
+    for (int n = 0; n < 20; n++) {
+        CHECK_EQ(run_alone(&p), i);
+        CHECK_EQ(piu_process_close(&p), 0);
+    }
+}
+
+TEST(threads_start_children_at_once)
+{
+    test_threads(8, start_thread, NULL);
+}
+
+/* ---- Signals and other people's waits ------------------------------------------------------ */
+
+TEST(a_signal_handler_ends_a_join)
+{
+    struct piu_process p = {.target = sleep_on};
+
+    check_interrupted(({
+        CHECK(p.child || piu_process_start(&p, 0) == 0);
+        piu_process_join(&p, PIU_FOREVER);
+    }));
+}
+
+TEST(a_child_that_somebody_else_reaped_still_tells_its_exit_code)
+{
+    struct piu_process p = {.target = give_code, .argument = (void *)21};
+    struct piu_death death;
+
+    CHECK_EQ(piu_process_start(&p), 0);
+    CHECK_EQ(child_wait(piu_process_pid(&p)), 21 << 8);
+    CHECK_EQ(piu_process_join(&p, PIU_FOREVER), 0);
+    CHECK_EQ(piu_process_report(&p, &death), 0);
+    CHECK_EQ(death.exitcode, 21);
+    CHECK(death.left);
+    CHECK_EQ(death.peak_memory, 0);
+    CHECK_EQ(death.cpu_time, -1);
+}
+
+TEST(with_sigchld_ignored_the_exit_code_is_known)
+{
+    struct piu_process p = {.target = give_code, .argument = (void *)22};
+    struct piu_process q = {.target = call_exit};
+
+    signal(SIGCHLD, SIG_IGN);
+    for (int i = 0; i < 50; i++) {
+        CHECK_EQ(run_alone(&p), 22);
+        CHECK(piu_process_sentinel(&p) >= 0);
+        CHECK_EQ(piu_process_close(&p), 0);
+    }
+    CHECK_EQ(run_alone(&q), 8);
+}
+
+/* ---- The starter's end ------------------------------------------------------------------------ */
+
+static _Atomic int *cell;
+
+static int write_late(void *unused)
+{
+    (void)unused;
+    test_wait_until(*cell == 1);
+    *cell = 2;
+    return 0;
+}
+
+TEST(a_child_is_joined_when_its_starter_exits)
+{
+    int status;
+
+    cell = piu_shared_new(1, sizeof(*cell));
+    status = in_child({
+        static struct piu_process p = {.target = write_late};
+
+        CHECK_EQ(piu_process_start(&p), 0);
+        *cell = 1;
+    });
+    CHECK_EQ(status, 0);
+    CHECK_EQ(*cell, 2);
+}
+
+TEST(a_daemon_child_is_ended_when_its_starter_exits)
+{
+    _Atomic pid_t *pid = piu_shared_new(1, sizeof(*pid));
+    int status = in_child({
+        static struct piu_process p = {.target = sleep_on, .daemon = true};
+
+        CHECK_EQ(piu_process_start(&p), 0);
+        *pid = piu_process_pid(&p);
+    });
+
+    CHECK_EQ(status, 0);
+    CHECK(kill(*pid, 0) < 0); /* joined, so there is not even a zombie */
+}
+
+static int ignore_sigterm(void *unused)
+{
+    signal(SIGTERM, SIG_IGN);
+    *cell = 1;
+    return sleep_on(unused);
+}
+
+TEST(a_daemon_child_that_ignores_sigterm_is_ended_too)
+{
+    int status;
+
+    cell = piu_shared_new(1, sizeof(*cell));
+    status = in_child({
+        static struct piu_process p = {.target = ignore_sigterm, .daemon = true};
+
+        CHECK_EQ(piu_process_start(&p), 0);
+        test_wait_until(*cell == 1);
+    });
+    CHECK_EQ(status, 0);
+}
+
+TEST(an_exit_of_a_child_does_not_wait_for_its_siblings)
+{
+    struct piu_process p = {.target = sleep_on}, q = {.target = call_exit};
+
+    CHECK_EQ(piu_process_start(&p), 0);
+    CHECK_EQ(run_alone(&q), 8);
+    kill_and_close(&p);
+}
+
+static int be_busy(void *unused)
+{
+    (void)unused;
+    signal(SIGTERM, SIG_IGN);
+    for (;;)
+        ++*cell;
+}
+
+#define FAMILY 4
+
+/* Their pids, and pidfds that are opened while they certainly live. */
+struct orphans {
+    _Atomic int ready;
+    pid_t pid[FAMILY];
+};
+
+static void start_daemons_and_wait(struct orphans *orphans)
+{
+    static struct piu_process p[FAMILY];
+
+    for (int i = 0; i < FAMILY; i++) {
+        p[i] = (struct piu_process){.target = i % 2 ? be_busy : sleep_on, .daemon = true};
+        CHECK_EQ(piu_process_start(&p[i]), 0);
+        orphans->pid[i] = piu_process_pid(&p[i]);
+    }
+    orphans->ready = 1;
+    pause();
+}
+
+TEST(no_daemon_child_outlives_its_killed_starter_100_of_100, .limit = 120)
+{
+    cell = piu_shared_new(1, sizeof(*cell));
+    for (int round = 0; round < 100; round++) {
+        struct orphans *orphans = test_shared(sizeof(*orphans));
+        struct pollfd entries[FAMILY];
+        pid_t starter = child_start({ start_daemons_and_wait(orphans); });
+        int64_t killed;
+
+        test_wait_until(orphans->ready);
+        for (int i = 0; i < FAMILY; i++)
+            entries[i] = (struct pollfd){
+                .fd = (int)syscall(SYS_pidfd_open, orphans->pid[i], 0), .events = POLLIN};
+        killed = nanoseconds();
+        kill_and_reap(starter);
+        for (int i = 0; i < FAMILY; i++) {
+            int left = (int)(2000 - (nanoseconds() - killed) / 1000000);
+
+            CHECK_EQ(poll(&entries[i], 1, left > 0 ? left : 0), 1);
+            close(entries[i].fd);
+        }
+    }
+}
+
+static int wait_for_own_daemon(void *pid)
+{
+    struct piu_process p = {.target = sleep_on, .daemon = true};
+
+    CHECK_EQ(piu_process_start(&p), 0);
+    *(_Atomic pid_t *)pid = piu_process_pid(&p);
+    return sleep_on(NULL);
+}
+
+TEST(daemons_of_daemons_end_with_the_first_starter)
+{
+    _Atomic pid_t *pid = piu_shared_new(1, sizeof(*pid));
+    pid_t starter = child_start({
+        struct piu_process p = {.target = wait_for_own_daemon, .argument = (void *)pid, .daemon = true};
+
+        CHECK_EQ(piu_process_start(&p), 0);
+        pause();
+    });
+    struct pollfd entry = {.events = POLLIN};
+
+    test_wait_until(*pid);
+    entry.fd = (int)syscall(SYS_pidfd_open, *pid, 0);
+    kill_and_reap(starter);
+    CHECK_EQ(poll(&entry, 1, 2000), 1);
+}
+
+TEST(a_child_of_a_plain_fork_does_not_keep_its_grandparents_daemons_alive)
+{
+    struct orphans *orphans = test_shared(sizeof(*orphans));
+    _Atomic pid_t *stray = test_shared(sizeof(*stray));
+    struct pollfd entry = {.events = POLLIN};
+    pid_t starter = child_start({
+        struct piu_process p = {.target = sleep_on, .daemon = true};
+
+        CHECK_EQ(piu_process_start(&p), 0);
+        *stray = child_start({ pause(); });
+        orphans->pid[0] = piu_process_pid(&p);
+        orphans->ready = 1;
+        pause();
+    });
+
+    test_wait_until(orphans->ready);
+    entry.fd = (int)syscall(SYS_pidfd_open, orphans->pid[0], 0);
+    kill_and_reap(starter);
+    CHECK_EQ(poll(&entry, 1, 2000), 1);
+    CHECK_EQ(kill(*stray, SIGKILL), 0);
+}
+
+/* ---- Out of something ------------------------------------------------------------------------- */
+
+static void limit(int what, rlim_t value)
+{
+    struct rlimit r;
+
+    CHECK_EQ(getrlimit(what, &r), 0);
+    r.rlim_cur = value;
+    CHECK_EQ(setrlimit(what, &r), 0);
+}
+
+TEST(out_of_processes_is_an_error_and_nothing_is_left)
+{
+    int status = in_child({
+        struct piu_process p = {.target = give_code};
+        uint64_t who;
+
+        CHECK_EQ(member_who(&who), 0);
+        if (geteuid() == 0)
+            CHECK_EQ(setuid(65534), 0);
+        limit(RLIMIT_NPROC, 0);
+        for (int i = 0; i < 500; i++)
+            CHECK_EQ(piu_process_start(&p), -EAGAIN);
+        CHECK(!p.child);
+        limit(RLIMIT_NPROC, 1000);
+        CHECK_EQ(run_alone(&p), 0);
+    });
+
+    CHECK_EQ(status, 0);
+}
+
+TEST(out_of_descriptors_is_an_error_before_the_child_runs)
+{
+    struct piu_process p = {.target = give_code}, daemon = {.target = give_code, .daemon = true};
+    uint64_t who;
+    int last;
+
+    CHECK_EQ(member_who(&who), 0);
+    last = dup(1);
+    close(last);
+    limit(RLIMIT_NOFILE, (rlim_t)last);
+    CHECK_EQ(piu_process_start(&p), -EMFILE);
+    CHECK_EQ(piu_process_start(&daemon), -EMFILE);
+    CHECK(!p.child && !daemon.child);
+    limit(RLIMIT_NOFILE, (rlim_t)last + 1);
+    CHECK_EQ(run_alone(&p), 0);
+    CHECK_EQ(piu_process_start(&daemon), -EMFILE);
+    CHECK_EQ(piu_process_close(&p), 0);
+    limit(RLIMIT_NOFILE, (rlim_t)last + 3);
+    CHECK_EQ(run_alone(&daemon), 0);
+}
+
+TEST(thousands_of_starts_use_the_slots_again)
+{
+    struct piu_process p = {.target = give_code};
+
+    for (int i = 0; i < 2000; i++) {
+        CHECK_EQ(run_alone(&p), 0);
+        CHECK_EQ(piu_process_close(&p), 0);
+    }
+    CHECK(arena_header()->members_committed <= 300);
+}
