@@ -1,0 +1,108 @@
+#include "task/life.h"
+
+#include "os/fd.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+/*
+ *    63..42 pid of the owner   41..21 read end + 1   20..0 write end + 1
+ *
+ * One word, so that threads that make it at once, and children that inherit it, need no lock.
+ */
+static _Atomic uint64_t life;
+
+#define FD_BITS 21
+#define FD_MASK ((1u << FD_BITS) - 1)
+
+static uint64_t life_make(pid_t owner, int read_end, int write_end)
+{
+    return (uint64_t)owner << 2 * FD_BITS | (uint64_t)(read_end + 1) << FD_BITS |
+           (uint64_t)(write_end + 1);
+}
+
+static pid_t owner_of_life(uint64_t word)
+{
+    return (pid_t)(word >> 2 * FD_BITS);
+}
+
+static int read_end_of(uint64_t word)
+{
+    return (int)(word >> FD_BITS & FD_MASK) - 1;
+}
+
+static int write_end_of(uint64_t word)
+{
+    return (int)(word & FD_MASK) - 1;
+}
+
+/* The read end stays: the child may be about to attach to it. */
+static void after_fork_in_child(void)
+{
+    uint64_t word = atomic_load(&life);
+
+    if (!word || owner_of_life(word) == getpid())
+        return;
+    fd_close(write_end_of(word));
+    atomic_store(&life, life_make(owner_of_life(word), read_end_of(word), -1));
+}
+
+static int pipe_new(uint64_t *ret)
+{
+    static _Atomic bool registered; /* twice is no harm */
+    int ends[2], r = 0;
+
+    if (!atomic_load(&registered))
+        r = -pthread_atfork(NULL, NULL, after_fork_in_child);
+    if (r < 0)
+        return r;
+    atomic_store(&registered, true);
+    r = fd_pipe(ends);
+    if (r < 0)
+        return r;
+    if (ends[0] >= (int)FD_MASK || ends[1] >= (int)FD_MASK) {
+        fd_close(ends[0]);
+        fd_close(ends[1]);
+        return -EMFILE; /* two million descriptors */
+    }
+    *ret = life_make(getpid(), ends[0], ends[1]);
+    return 0;
+}
+
+static void pipe_done(uint64_t word)
+{
+    fd_close(read_end_of(word));
+    fd_close(write_end_of(word));
+}
+
+int life_open(int *ret_read_end)
+{
+    uint64_t word = atomic_load(&life);
+    uint64_t fresh;
+    int r;
+
+    if (owner_of_life(word) != getpid()) {
+        r = pipe_new(&fresh);
+        if (r < 0)
+            return r;
+        /* what another thread has made meanwhile is as good; what was inherited goes */
+        pipe_done(atomic_compare_exchange_strong(&life, &word, fresh) ? word : fresh);
+        word = atomic_load(&life);
+    }
+    *ret_read_end = read_end_of(word);
+    return 0;
+}
+
+int life_attach(int read_end, bool inheritable)
+{
+    uint64_t word = atomic_load(&life);
+    int own = -1;
+    int r = fd_life_attach(read_end, &own);
+
+    if (r < 0 || inheritable) /* then this is a vfork child: the word is still its starter's */
+        return r < 0 ? r : fd_set_inheritable(own, true);
+    fd_close(read_end);
+    if (read_end_of(word) == read_end)
+        atomic_store(&life, 0);
+    return 0;
+}
