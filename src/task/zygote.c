@@ -277,6 +277,23 @@ static int order_is_lost(struct order *o, struct child *c)
     return child_watch(c, atomic_load(&o->pid));
 }
 
+/* Its socket is closed: it is dead, or about to be. */
+static void zygote_bury(void)
+{
+    if (own.zygote.pidfd >= 0)
+        pidfd_signal(own.zygote.pidfd, SIGKILL);
+    while (child_join(&own.zygote, CLOCK_FOREVER) == -EINTR)
+        ;
+}
+
+/* It runs, and another thread has taken the descriptor that was to be its pidfd's. */
+static void order_undo(struct order *o, struct child *c, pid_t pid)
+{
+    kill(pid, SIGKILL); /* the zygote reaps it, so until ORDER_ENDED the pid is its own */
+    while (zygote_join(o, c, CLOCK_FOREVER) == -EINTR)
+        ;
+}
+
 static int order_send(struct order *o, struct child *c)
 {
     uint64_t offset = arena_offset(o);
@@ -284,11 +301,18 @@ static int order_send(struct order *o, struct child *c)
     int r;
 
     r = fd_send(own.socket, &offset, sizeof(offset), -1);
-    if (r < 0)
-        return r == -EPIPE ? -ECHILD : r;
-    r = fd_receive(own.socket, &reply, sizeof(reply), &c->pidfd);
-    if (r == -EPIPE)
+    if (r == -EPIPE) {
+        zygote_bury();
+        return -ECHILD;
+    }
+    if (r == 0)
+        r = fd_receive(own.socket, &reply, sizeof(reply), &c->pidfd);
+    if (r == -EPIPE) {
+        zygote_bury();
         return order_is_lost(o, c);
+    }
+    if (r == -EMFILE)
+        order_undo(o, c, reply.pid);
     if (r < 0)
         return r;
     c->pid = c->death.pid = reply.pid;
@@ -367,9 +391,6 @@ void zygote_end(void)
 
     if (!turn_is_ours(&own.turn, id) || own.socket < 0)
         return;
-    if (own.zygote.pidfd >= 0)
-        pidfd_signal(own.zygote.pidfd, SIGKILL);
-    while (child_join(&own.zygote, CLOCK_FOREVER) == -EINTR)
-        ;
+    zygote_bury();
     own_clear();
 }

@@ -1,0 +1,344 @@
+/* The pool's public face in the user's process: no thread, no handler. */
+#include "task/pool.h"
+
+#include "os/clock.h"
+#include "os/fd.h"
+#include "os/futex.h"
+#include "os/machine.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PLACES_MOST 8192u
+
+int pool_use(struct piu_pool *pool)
+{
+    uint64_t who;
+    int r = pool ? member_who(&who) : -EINVAL;
+
+    if (r < 0)
+        return r;
+    if (!arena_has(pool, sizeof(*pool)) || (uintptr_t)pool % 64)
+        return -EFAULT;
+    if (pool->stamp != POOL_STAMP)
+        return -ESTALE;
+    return pool->owner == (who & ID_MASK) ? 0 : -ECHILD;
+}
+
+/* ---- The nursery ------------------------------------------------------------------------ */
+
+/* Ctrl-C between the fork and its own handlers is not for it. */
+int nursery_start(struct piu_pool *pool)
+{
+    char name[NAME_SIZE];
+    sigset_t all, before;
+    int r;
+
+    snprintf(name, sizeof(name), "%.22s-nursery", pool->shared->name);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    r = child_fork(&pool->nursery, name, true);
+    if (r > 0)
+        nursery_main(pool->shared);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r;
+}
+
+/* The workers of a dead nursery die with it; false: some have not, yet. */
+static bool workers_are_gone(struct pool_shared *p)
+{
+    for (unsigned i = 0; i < p->places; i++) {
+        uint64_t id = atomic_load(&p->workers[i].id);
+
+        if (atomic_load(&p->workers[i].pid) && id && member_fate(id) == FATE_ALIVE)
+            return false;
+    }
+    return true;
+}
+
+static void revive(struct piu_pool *pool)
+{
+    struct pool_shared *p = pool->shared;
+    uint64_t who;
+
+    if (!workers_are_gone(p) || member_who(&who) < 0)
+        return; /* at the next look */
+    pool_lock(p, who);
+    for (unsigned i = 0; i < p->places; i++) {
+        struct piu_death death = {.pid = atomic_load(&p->workers[i].pid), .exitcode = -SIGKILL};
+
+        if (death.pid)
+            pool_bury(p, i, &death, false);
+    }
+    pool_unlock(p);
+    child_done(&pool->nursery);
+    if (nursery_start(pool) < 0) {
+        atomic_store(&p->state, POOL_BROKEN);
+        pool_lock(p, who);
+        pool_end_all(p, -ECHILD);
+        pool_unlock(p);
+    }
+}
+
+void pool_look_after(struct piu_pool *pool)
+{
+    uint32_t idle = 0;
+
+    if (atomic_load(&pool->shared->state) >= POOL_TERMINATED ||
+        !atomic_compare_exchange_strong(&pool->reviving, &idle, 1))
+        return;
+    if (child_join(&pool->nursery, 0) == 0)
+        revive(pool);
+    atomic_store(&pool->reviving, 0);
+}
+
+/* ---- Making ------------------------------------------------------------------------------- */
+
+static int shared_new(const struct piu_pool_keywords *keywords, struct pool_shared **ret)
+{
+    unsigned places = keywords->processes ? keywords->processes : machine_cpus();
+    struct pool_shared *p;
+    void *block;
+    int r;
+
+    if (places > PLACES_MOST)
+        return -EINVAL;
+    r = block_new_family(sizeof(*p) + places * sizeof(p->workers[0]), &block);
+    if (r < 0)
+        return r;
+    p = block;
+    p->places = places;
+    p->maxtasksperchild = keywords->maxtasksperchild;
+    p->initializer = keywords->initializer;
+    p->initarg = keywords->initarg;
+    p->poke = p->ended = -1;
+    if (keywords->name)
+        snprintf(p->name, sizeof(p->name), "%s", keywords->name);
+    else
+        snprintf(p->name, sizeof(p->name), "Pool-%u",
+                 1 + (unsigned)atomic_fetch_add(&arena_header()->pool_number, 1));
+    p->stamp = POOL_STAMP;
+    *ret = p;
+    return 0;
+}
+
+static void shared_free(struct pool_shared *p)
+{
+    fd_close(p->poke);
+    fd_close(p->ended);
+    p->stamp = 0;
+    block_free(p);
+}
+
+/* Until the first worker is there, or could not be started. */
+static int wait_until_born(struct piu_pool *pool)
+{
+    _Atomic uint32_t *born = &pool->shared->born;
+
+    while (atomic_load(born) == 0) {
+        if (futex_wait(born, 0, 20 * MSEC) == -ETIMEDOUT && child_join(&pool->nursery, 0) == 0)
+            return -ECHILD;
+    }
+    return atomic_load(born) == 1 ? 0 : (int)atomic_load(born);
+}
+
+static int pool_begin(struct piu_pool *pool)
+{
+    int r = fd_event(&pool->shared->poke);
+
+    if (r == 0)
+        r = fd_event(&pool->shared->ended);
+    if (r == 0)
+        r = nursery_start(pool);
+    if (r < 0)
+        return r;
+    r = wait_until_born(pool);
+    if (r < 0) {
+        atomic_store(&pool->shared->state, POOL_TERMINATED);
+        pool_poke(pool->shared);
+        child_join(&pool->nursery, CLOCK_FOREVER);
+        child_done(&pool->nursery);
+    }
+    return r;
+}
+
+struct piu_pool *piu_pool_create(const struct piu_pool_keywords *keywords)
+{
+    struct piu_pool *pool = NULL;
+    struct pool_shared *shared = NULL;
+    uint64_t who;
+    void *block;
+    int r = keywords ? member_who(&who) : -EINVAL;
+
+    if (r == 0)
+        r = block_new_family(sizeof(*pool), &block);
+    if (r == 0) {
+        pool = block;
+        r = shared_new(keywords, &shared);
+    }
+    if (r == 0) {
+        pool->shared = shared;
+        pool->owner = who & ID_MASK;
+        r = pool_begin(pool);
+    }
+    if (r < 0) {
+        if (shared)
+            shared_free(shared);
+        if (pool)
+            block_free(pool);
+        errno = -r;
+        return NULL;
+    }
+    pool->stamp = POOL_STAMP;
+    return pool;
+}
+
+/* ---- Ending ------------------------------------------------------------------------------ */
+
+int piu_pool_close(struct piu_pool *pool)
+{
+    uint32_t open = POOL_OPEN;
+    int r = pool_use(pool);
+
+    if (r == 0)
+        atomic_compare_exchange_strong(&pool->shared->state, &open, POOL_CLOSED);
+    return r;
+}
+
+static void terminate(struct piu_pool *pool, uint64_t who)
+{
+    struct pool_shared *p = pool->shared;
+
+    atomic_store(&p->state, POOL_TERMINATED);
+    pool_poke(p);
+    pool_lock(p, who);
+    pool_end_all(p, -ECANCELED);
+    pool_unlock(p);
+    pool_wake(p, p->places);
+}
+
+int piu_pool_terminate(struct piu_pool *pool)
+{
+    uint64_t who;
+    int r = pool_use(pool);
+
+    if (r == 0)
+        r = member_who(&who);
+    if (r == 0)
+        terminate(pool, who);
+    return r;
+}
+
+static struct job *first_running(struct pool_shared *p, uint64_t who)
+{
+    struct job *j;
+
+    pool_lock(p, who);
+    for (j = pool_next_job(p, NULL); j; j = pool_next_job(p, j)) {
+        if (atomic_load(&j->state) == JOB_RUNNING)
+            break;
+    }
+    pool_unlock(p);
+    return j;
+}
+
+static int wait_for_jobs(struct piu_pool *pool, uint64_t who, int64_t deadline)
+{
+    struct job *j;
+
+    while ((j = first_running(pool->shared, who))) {
+        int64_t left = deadline_left(deadline);
+        int r;
+
+        if (left == 0)
+            return -ETIMEDOUT;
+        atomic_store(&j->waited, 1);
+        atomic_thread_fence(memory_order_seq_cst);
+        r = futex_wait(&j->state, JOB_RUNNING, min_timeout(left, 50 * MSEC));
+        if (r == -EINTR)
+            return r;
+        pool_look_after(pool);
+    }
+    return 0;
+}
+
+int piu_pool_join(struct piu_pool *pool, int64_t timeout)
+{
+    int64_t deadline = deadline_after(timeout);
+    uint64_t who;
+    int r = pool_use(pool);
+
+    if (r == 0)
+        r = member_who(&who);
+    if (r == 0 && atomic_load(&pool->shared->state) == POOL_OPEN)
+        r = -EBUSY;
+    if (r == 0 && atomic_load(&pool->shared->state) == POOL_CLOSED)
+        r = wait_for_jobs(pool, who, deadline);
+    if (r < 0)
+        return r;
+    atomic_store(&pool->shared->state, POOL_TERMINATED);
+    pool_poke(pool->shared);
+    pool_wake(pool->shared, pool->shared->places);
+    return child_join(&pool->nursery, deadline_left(deadline));
+}
+
+struct piu_pool *piu_pool_free(struct piu_pool *pool)
+{
+    struct job *j, *next;
+    uint64_t who = 0;
+    int r = pool ? pool_use(pool) : 0;
+
+    if (r == 0 && pool)
+        r = member_who(&who);
+    if (r < 0)
+        errno = -r;
+    if (r < 0 || !pool)
+        return NULL;
+    terminate(pool, who);
+    while (child_join(&pool->nursery, CLOCK_FOREVER) == -EINTR)
+        ;
+    child_done(&pool->nursery);
+    for (j = pool_next_job(pool->shared, NULL); j; j = next) {
+        next = pool_next_job(pool->shared, j);
+        atomic_store(&j->next, 0);
+        if (atomic_load(&j->given_up)) /* the others are their results' */
+            job_free(j);
+    }
+    pool->stamp = 0;
+    shared_free(pool->shared);
+    block_free(pool);
+    return NULL;
+}
+
+/* ---- Looking -------------------------------------------------------------------------------- */
+
+int piu_pool_workers(struct piu_pool *pool, pid_t *ret, size_t room, size_t *ret_count)
+{
+    size_t count = 0;
+    int r = pool_use(pool);
+
+    if (r < 0)
+        return r;
+    if (!ret_count || (!ret && room))
+        return -EINVAL;
+    for (unsigned i = 0; i < pool->shared->places; i++) {
+        pid_t pid = atomic_load(&pool->shared->workers[i].pid);
+
+        if (pid && count++ < room)
+            ret[count - 1] = pid;
+    }
+    *ret_count = count;
+    return 0;
+}
+
+int piu_pool_fd(struct piu_pool *pool)
+{
+    int r = pool_use(pool);
+
+    if (r < 0)
+        return r;
+    atomic_store(&pool->shared->ended_wanted, 1);
+    return pool->shared->ended;
+}

@@ -1,0 +1,116 @@
+/*
+ * A pool: what the user's process, the nursery and the workers share, and who does what.
+ *
+ *    user's process --submits--> jobs (a list in the arena) <--take chunks-- workers
+ *          |                                                                   ^
+ *          `--fork--> nursery --fork, reap, refill, time out, try again -------'
+ *
+ * P1  `first` leads through all listed jobs; `last` and `pick` are derived (pool_repair)
+ * P2  the list changes under list_lock only; a worker's record is set to a job under it too
+ * P3  a job that a worker's record names is not freed
+ * P4  a worker writes its own record; the nursery writes it when that worker has ended
+ * Crash: a dead worker is the nursery's, a dead nursery the user's process's (pool_revive),
+ * and with a dead user's process all go, by the life pipe.
+ */
+#ifndef PIU_TASK_POOL_H
+#define PIU_TASK_POOL_H
+
+#include "shm/owner.h"
+#include "task/child.h"
+#include "task/job.h"
+
+#define POOL_STAMP UINT64_C(0x7069752d706f6f6c)
+
+enum pool_state { POOL_OPEN, POOL_CLOSED, POOL_TERMINATED, POOL_BROKEN };
+
+enum worker_phase { WORKER_NONE, WORKER_STARTING, WORKER_IDLE, WORKER_BUSY, WORKER_LEAVING };
+
+struct worker {
+    alignas(128) _Atomic uint64_t job; /* offset; 0: none */
+    _Atomic uint64_t chunk;
+    _Atomic uint64_t progress; /* 1 + item: those before it are done; 0: run() does not say */
+    _Atomic int64_t began;     /* the chunk, clock_now(); 0: not taken down */
+    _Atomic int64_t began_job;
+    _Atomic uint32_t phase;
+    _Atomic int32_t pid;
+    _Atomic uint32_t tasks; /* chunks so far */
+    _Atomic uint32_t asleep; /* counted in `sleepers` */
+    _Atomic uint64_t id;     /* member */
+};
+
+struct pool_shared {
+    uint64_t stamp;
+    unsigned places;
+    unsigned maxtasksperchild;
+    int (*initializer)(void *initarg); /* of this program: nursery and workers are forks of it */
+    void *initarg;
+    char name[NAME_SIZE];
+    _Atomic uint32_t state;
+    _Atomic uint32_t initializer_failed;
+    _Atomic uint32_t born; /* 1: a worker was started; else -errno of the first try */
+    int poke;  /* eventfd: something for the nursery to look at */
+    int ended; /* eventfd: a result has ended, for piu_pool_fd */
+    _Atomic uint32_t ended_wanted;
+
+    alignas(128) owner_word list_lock;
+    _Atomic uint64_t first, last, pick; /* jobs */
+    alignas(128) _Atomic uint32_t work; /* counts submissions; idle workers sleep on it */
+    alignas(128) _Atomic uint32_t sleepers;
+
+    alignas(128) struct worker workers[];
+};
+
+struct piu_pool { /* private to the process that made it */
+    uint64_t stamp;
+    uint64_t owner; /* member id */
+    struct pool_shared *shared;
+    struct child nursery;
+    _Atomic uint32_t reviving; /* a thread starts another nursery */
+    _Atomic uint32_t given_up; /* results freed before their job could be */
+};
+
+struct piu_result {
+    struct piu_pool *pool;
+    struct job *job;
+    void *out; /* the caller's private array; NULL: nothing to copy out */
+    size_t out_bytes;
+    bool copied;
+    bool unordered;
+    uint64_t lookahead;
+    uint64_t cursor;   /* the next chunk in order; unordered: all before it are seen */
+    uint64_t seen;     /* chunks given out by next */
+    uint8_t *was_seen; /* unordered: a bit a chunk */
+};
+
+/* ---- The list of jobs (list.c) ------------------------------------------------------ */
+
+void pool_lock(struct pool_shared *p, uint64_t who); /* repairs the list after a death */
+void pool_unlock(struct pool_shared *p);
+void pool_append(struct pool_shared *p, struct job *j);
+/* A job with work for this worker, whose record then names it; NULL: none. */
+struct job *pool_pick(struct pool_shared *p, uint64_t who, unsigned place);
+/* Under the lock: does a worker's record name it? */
+bool pool_is_named(struct pool_shared *p, const struct job *j);
+/* Under the lock: out of the list. */
+void pool_unlink(struct pool_shared *p, struct job *j);
+void pool_look_again(struct pool_shared *p); /* chunks came back: pick from the first, wake all */
+void pool_end_all(struct pool_shared *p, int error);
+void pool_wake(struct pool_shared *p, uint64_t wanted);
+struct job *pool_next_job(struct pool_shared *p, struct job *j); /* NULL: the first; under the lock */
+
+/* A worker (of a nursery that lives or died) has ended: what it had begun is lost or again. */
+void pool_bury(struct pool_shared *p, unsigned place, const struct piu_death *death, bool timed_out);
+
+_Noreturn void nursery_main(struct pool_shared *p);
+_Noreturn void worker_main(struct pool_shared *p, unsigned place);
+int nursery_start(struct piu_pool *pool);
+
+int pool_use(struct piu_pool *pool); /* 0, -EINVAL, -ESTALE, -ECHILD */
+int pool_submit(struct piu_pool *pool, const struct job_wish *wish, struct piu_result **ret);
+/* One slice of waiting in the user's process also looks after the nursery. */
+void pool_look_after(struct piu_pool *pool);
+void pool_poke(struct pool_shared *p);
+
+struct piu_report *report_of(const struct job *j);
+
+#endif

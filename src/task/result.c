@@ -1,0 +1,417 @@
+/* Results: submitting, waiting, copying out, iterating. */
+#include "os/clock.h"
+#include "os/fd.h"
+#include "os/futex.h"
+#include "task/pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SPIN_MOST   (50 * INT64_C(1000))
+#define SPIN_LEAST  (3 * INT64_C(1000))
+#define SLICE_FIRST (20 * MSEC)
+#define SLICE_LAST  (100 * MSEC)
+
+static _Thread_local int64_t spin_time = SPIN_MOST;
+
+/* ---- Submitting --------------------------------------------------------------------------- */
+
+/* Results that were freed while their jobs ran: a few at a time, from the front. */
+static void collect(struct piu_pool *pool)
+{
+    struct pool_shared *p = pool->shared;
+    struct job *j = pool_next_job(p, NULL);
+
+    for (int i = 0; i < 4 && j; i++) {
+        struct job *next = pool_next_job(p, j);
+
+        if (atomic_load(&j->given_up) && atomic_load(&j->state) == JOB_ENDED && !pool_is_named(p, j)) {
+            pool_unlink(p, j);
+            job_free(j);
+            atomic_fetch_sub(&pool->given_up, 1);
+        }
+        j = next;
+    }
+}
+
+static int result_new(struct piu_pool *pool, const struct job_wish *wish, struct piu_result **ret)
+{
+    const struct piu_task *task = wish->task;
+    struct piu_result *r = calloc(1, sizeof(*r));
+    int error = r ? job_new(wish, &r->job) : -ENOMEM;
+
+    if (error < 0) {
+        free(r);
+        return error;
+    }
+    r->pool = pool;
+    r->lookahead = wish->lookahead;
+    r->out = r->job->out_copied ? task->out : NULL;
+    r->out_bytes = task->count * task->out_size;
+    *ret = r;
+    return 0;
+}
+
+static int may_submit(struct pool_shared *p)
+{
+    switch (atomic_load(&p->state)) {
+    case POOL_OPEN:
+        return 0;
+    case POOL_BROKEN:
+        return -ECHILD;
+    default:
+        return -ESHUTDOWN;
+    }
+}
+
+int pool_submit(struct piu_pool *pool, const struct job_wish *wish, struct piu_result **ret)
+{
+    struct pool_shared *p = pool->shared;
+    uint64_t who;
+    int r = member_who(&who);
+
+    if (r == 0)
+        r = may_submit(p);
+    if (r == 0)
+        r = result_new(pool, wish, ret);
+    if (r < 0)
+        return r;
+    pool_lock(p, who);
+    if (atomic_load(&pool->given_up))
+        collect(pool);
+    pool_append(p, (*ret)->job);
+    pool_unlock(p);
+    if (wish->task->timeout > 0)
+        pool_poke(p);
+    if ((*ret)->job->chunks == 0)
+        job_try_end((*ret)->job);
+    else
+        pool_wake(p, min_u64((*ret)->job->chunks, p->places));
+    if (atomic_load(&p->state) == POOL_BROKEN) /* since we looked: nobody else would end it */
+        job_end_with((*ret)->job, -ECHILD);
+    return 0;
+}
+
+static struct piu_result *submit(struct piu_pool *pool, struct piu_task *task,
+                                 const struct piu_imap_keywords *keywords)
+{
+    struct job_wish wish = {.task = task, .iterated = keywords != NULL};
+    struct piu_result *result = NULL;
+    int r = task ? pool_use(pool) : -EINVAL;
+
+    if (r == 0) {
+        wish.places = pool->shared->places;
+        wish.lookahead = keywords ? keywords->lookahead : 0;
+        r = pool_submit(pool, &wish, &result);
+    }
+    if (r == 0 && keywords && keywords->unordered) {
+        result->unordered = true;
+        result->was_seen = calloc(result->job->chunks / 8 + 1, 1);
+        if (!result->was_seen) {
+            result = piu_result_free(result);
+            r = -ENOMEM;
+        }
+    }
+    if (r < 0)
+        errno = -r;
+    return r < 0 ? NULL : result;
+}
+
+struct piu_result *piu_pool_map_async(struct piu_pool *pool, struct piu_task *task)
+{
+    return submit(pool, task, NULL);
+}
+
+struct piu_result *piu_pool_iterate(struct piu_pool *pool, struct piu_task *task,
+                                    const struct piu_imap_keywords *keywords)
+{
+    if (!keywords) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return submit(pool, task, keywords);
+}
+
+/* ---- Waiting -------------------------------------------------------------------------------- */
+
+static bool spin_while(const _Atomic uint32_t *word, uint32_t value, int64_t timeout)
+{
+    int64_t end;
+    uint64_t who;
+
+    for (int i = 0; i < 32; i++) {
+        if (atomic_load_explicit(word, memory_order_acquire) != value)
+            return true;
+        cpu_relax();
+    }
+    if (member_who(&who) < 0 || !member_worth_spinning(who, 0))
+        return false;
+    end = clock_now() + min_timeout(spin_time, timeout);
+    do {
+        for (int i = 0; i < 16; i++) {
+            if (atomic_load_explicit(word, memory_order_acquire) != value)
+                return true;
+            cpu_relax();
+        }
+    } while (clock_now() < end);
+    return false;
+}
+
+static bool pool_lives(const struct piu_result *r)
+{
+    return arena_has(r->pool, sizeof(*r->pool)) && r->pool->stamp == POOL_STAMP;
+}
+
+/* Until the word has another value.  Each slice looks after the nursery too. */
+static int wait_while(struct piu_result *r, const _Atomic uint32_t *word, uint32_t value,
+                      int64_t timeout)
+{
+    int64_t deadline, slice = SLICE_FIRST, began;
+
+    if (timeout > 0 && spin_while(word, value, timeout))
+        return 0;
+    deadline = deadline_after(timeout);
+    began = clock_now();
+    atomic_store(&r->job->waited, 1);
+    atomic_thread_fence(memory_order_seq_cst); /* for the one in wake_waiters() */
+    while (atomic_load(word) == value) {
+        int64_t left = deadline_left(deadline);
+        int e;
+
+        if (pool_lives(r))
+            pool_look_after(r->pool);
+        if (left == 0)
+            return -ETIMEDOUT;
+        e = futex_wait(word, value, min_timeout(left, slice));
+        if (e == -EINTR && atomic_load(word) == value)
+            return -EINTR;
+        slice = min_timeout(slice * 2, SLICE_LAST);
+    }
+    if (clock_now() - began < 2 * SPIN_MOST)
+        spin_time = min_timeout(spin_time * 2, SPIN_MOST);
+    else
+        spin_time = spin_time / 2 > SPIN_LEAST ? spin_time / 2 : SPIN_LEAST;
+    return 0;
+}
+
+static bool is_ended(const struct piu_result *r)
+{
+    return atomic_load_explicit(&r->job->state, memory_order_acquire) == JOB_ENDED;
+}
+
+int piu_result_wait(struct piu_result *r, int64_t timeout)
+{
+    if (!r)
+        return -EINVAL;
+    return is_ended(r) ? 0 : wait_while(r, &r->job->state, JOB_RUNNING, timeout);
+}
+
+bool piu_result_ready(const struct piu_result *r)
+{
+    return r && is_ended(r);
+}
+
+static int verdict(const struct job *j)
+{
+    int error = atomic_load(&j->error);
+
+    if (error)
+        return error;
+    if (atomic_load(&j->cancelled))
+        return -ECANCELED;
+    return atomic_load(&j->lost_items) ? PIU_LOSSES : atomic_load(&j->failures) ? PIU_FAILED : 0;
+}
+
+bool piu_result_successful(const struct piu_result *r)
+{
+    return piu_result_ready(r) && verdict(r->job) == 0;
+}
+
+size_t piu_result_done(const struct piu_result *r)
+{
+    return r ? job_items_done(r->job) : 0;
+}
+
+/* ---- Copying out ---------------------------------------------------------------------------- */
+
+/* [first, last) of the out array; what was lost stays as the caller had it. */
+static void copy_out(struct piu_result *r, uint64_t first, uint64_t last)
+{
+    const struct job *j = r->job;
+    unsigned char *from = arena.base + j->out;
+    unsigned char *to = r->out;
+
+    if (!to)
+        return;
+    for (uint64_t offset = atomic_load(&j->losses); offset;) {
+        const struct loss_node *node = arena_at(offset, sizeof(*node));
+        uint64_t a = max_u64(first, node->loss.first), b = min_u64(last, node->loss.last);
+
+        if (a < b)
+            memcpy(from + a * j->out_size, to + a * j->out_size, (b - a) * j->out_size);
+        offset = atomic_load(&node->next);
+    }
+    memcpy(to + first * j->out_size, from + first * j->out_size, (last - first) * j->out_size);
+}
+
+int piu_result_get(struct piu_result *r, int64_t timeout)
+{
+    int e = piu_result_wait(r, timeout);
+
+    if (e < 0)
+        return e;
+    e = verdict(r->job);
+    if (e >= 0 && !r->copied) {
+        copy_out(r, 0, r->job->count);
+        r->copied = true;
+    }
+    return e;
+}
+
+/* ---- Iterating ------------------------------------------------------------------------------ */
+
+static bool chunk_is_ready(const struct job *j, uint64_t chunk)
+{
+    uint16_t state = atomic_load_explicit(&job_states(j)[chunk], memory_order_acquire);
+
+    return state == CHUNK_DONE || state == CHUNK_FAILED || state == CHUNK_LOST;
+}
+
+/* The next chunk that can be given out; chunks: none yet. */
+static uint64_t find_ready(struct piu_result *r)
+{
+    const struct job *j = r->job;
+    uint64_t end = min_u64(j->chunks, atomic_load(&j->limit));
+
+    if (!r->unordered)
+        return r->cursor < end && chunk_is_ready(j, r->cursor) ? r->cursor : j->chunks;
+    while (r->cursor < j->chunks && r->was_seen[r->cursor / 8] & 1 << r->cursor % 8)
+        r->cursor++;
+    for (uint64_t chunk = r->cursor; chunk < end; chunk++) {
+        if (!(r->was_seen[chunk / 8] & 1 << chunk % 8) && chunk_is_ready(j, chunk))
+            return chunk;
+    }
+    return j->chunks;
+}
+
+static int chunk_verdict(const struct job *j, uint64_t chunk)
+{
+    uint64_t first = chunk_first(j, chunk), last = chunk_last(j, chunk);
+
+    for (uint64_t offset = atomic_load(&j->losses); offset;) {
+        const struct loss_node *node = arena_at(offset, sizeof(*node));
+
+        if (node->loss.first < last && node->loss.last > first)
+            return PIU_LOSSES;
+        offset = atomic_load(&node->next);
+    }
+    return atomic_load(&job_states(j)[chunk]) == CHUNK_FAILED ? PIU_FAILED : 0;
+}
+
+/* One more may be begun for each that was seen. */
+static void let_begin(struct piu_result *r)
+{
+    struct pool_shared *p = r->pool->shared;
+    uint64_t who;
+
+    if (!r->lookahead || !pool_lives(r) || member_who(&who) < 0)
+        return;
+    atomic_store(&r->job->limit, r->seen + r->lookahead);
+    pool_wake(p, 1);
+}
+
+static int give_out(struct piu_result *r, uint64_t chunk, size_t *ret_first, size_t *ret_last)
+{
+    const struct job *j = r->job;
+
+    *ret_first = chunk_first(j, chunk);
+    *ret_last = chunk_last(j, chunk);
+    copy_out(r, *ret_first, *ret_last);
+    if (r->unordered)
+        r->was_seen[chunk / 8] |= (uint8_t)(1 << chunk % 8);
+    else
+        r->cursor++;
+    r->seen++;
+    let_begin(r);
+    return chunk_verdict(j, chunk);
+}
+
+int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last, int64_t timeout)
+{
+    int64_t deadline = deadline_after(timeout);
+
+    if (!r || !ret_first || !ret_last || !r->job->iterated)
+        return -EINVAL;
+    for (;;) {
+        uint32_t news = atomic_load(&r->job->news);
+        bool ended = is_ended(r);
+        uint64_t chunk = find_ready(r);
+        int e;
+
+        if (chunk < r->job->chunks)
+            return give_out(r, chunk, ret_first, ret_last);
+        if (r->seen == r->job->chunks)
+            return -ENODATA;
+        if (ended)
+            return verdict(r->job) < 0 ? verdict(r->job) : -ENODATA;
+        e = wait_while(r, &r->job->news, news, deadline_left(deadline));
+        if (e < 0)
+            return e;
+    }
+}
+
+/* ---- Ending --------------------------------------------------------------------------------- */
+
+int piu_result_cancel(struct piu_result *r)
+{
+    if (!r)
+        return -EINVAL;
+    if (is_ended(r))
+        return 0;
+    atomic_store(&r->job->cancelled, 1);
+    if (pool_lives(r))
+        pool_poke(r->pool->shared);
+    return 0;
+}
+
+struct piu_result *piu_result_free(struct piu_result *r)
+{
+    uint64_t who;
+
+    if (!r)
+        return NULL;
+    if (!pool_lives(r))
+        job_free(r->job);
+    else if (pool_use(r->pool) == 0 && member_who(&who) == 0) {
+        struct pool_shared *p = r->pool->shared;
+
+        pool_lock(p, who);
+        if (is_ended(r) && !pool_is_named(p, r->job)) {
+            pool_unlink(p, r->job);
+            job_free(r->job);
+        } else {
+            atomic_store(&r->job->given_up, 1);
+            atomic_fetch_add(&r->pool->given_up, 1);
+        }
+        pool_unlock(p);
+    }
+    free(r->was_seen);
+    free(r);
+    return NULL;
+}
+
+/* Under -EINTR the task is cancelled: nobody would ask for it any more. */
+int piu_pool_map(struct piu_pool *pool, struct piu_task *task, struct piu_report **ret)
+{
+    struct piu_result *result = submit(pool, task, NULL);
+    int r = result ? piu_result_get(result, CLOCK_FOREVER) : -errno;
+
+    if (r == -EINTR)
+        piu_result_cancel(result);
+    if (r >= 0 && ret)
+        *ret = report_of(result->job);
+    if (r >= 0 && ret && !*ret)
+        r = -ENOMEM;
+    piu_result_free(result);
+    return r;
+}
