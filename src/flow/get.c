@@ -91,25 +91,44 @@ static inline void head_move(struct entry *e)
 
 /* ---- Taking a message block ------------------------------------------------------- */
 
-/* The caller's from the moment head, or get.returned, moves. */
+/*
+ * What is under way is written down before the commit, and struck out after it (Q5):
+ *
+ *    before, counts   the head that the get begins with; what the mark's count was and will be
+ *    taking = m       the block is the family's (B4), whatever its word says
+ *    counting         the count may have changed
+ *    ---- head, or returned, moves: the commit ----
+ *    count            applied
+ *    taking = 0       from here the block is its taker's
+ *    counting = 0
+ *
+ * Killed before the commit: nothing was got.  Killed with `taking` after it: the message comes
+ * again, and the count is what it was.  Killed later: it was got, and the count is applied; a
+ * taken block comes again by the sweep, which counts for itself (`returning`).
+ */
 static int block_get(struct piu_queue *q, struct entry *e)
 {
     struct message *m = e->message;
-    _Atomic uint64_t *from = e->chunk ? &q->get.taking : &q->get.returned;
     int r;
 
-    q->get.before = e->chunk ? e->head : NOT_TAKING;
+    q->get.before = e->chunk ? e->head : FROM_RETURNED;
     atomic_store(&q->get.taking, arena_offset(m));
-    r = block_take(m, BLOCK_TAKEN, from);
-    if (r == 0) {
-        m->queue = arena_offset(q);
-        if (e->chunk)
-            head_move(e);
-        else
-            atomic_store(&q->get.returned, m->next);
+    r = block_take(m, BLOCK_TAKEN, &q->get.taking);
+    if (r < 0) {
+        atomic_store(&q->get.taking, 0);
+        return -EBADMSG;
     }
+    tasks_begin(q);
+    if (e->chunk) {
+        head_move(e);
+    } else {
+        atomic_store(&q->get.returned, m->next);
+        atomic_fetch_sub(&q->get.returned_count, 1);
+    }
+    tasks_apply(q);
     atomic_store(&q->get.taking, 0);
-    return r < 0 ? -EBADMSG : m->redelivered ? PIU_REDELIVERED : 0;
+    tasks_end(q);
+    return m->redelivered ? PIU_REDELIVERED : 0;
 }
 
 /* A small message moves into a block of its own. */
@@ -122,40 +141,81 @@ static int block_make(struct piu_queue *q, struct entry *e, struct message **ret
     if (r < 0)
         return r;
     m = block;
-    *m = (struct message){.queue = arena_offset(q), .size = e->size};
+    *m = (struct message){
+        .queue = arena_offset(q), .generation = q->generation, .size = e->size};
     memcpy(m->bytes, e->bytes, e->size);
     q->get.before = e->head;
     atomic_store(&q->get.taking, arena_offset(m));
     block_set_purpose(m, BLOCK_TAKEN);
+    tasks_begin(q);
     head_move(e);
+    tasks_apply(q);
     atomic_store(&q->get.taking, 0);
+    tasks_end(q);
     *ret = m;
     return 0;
 }
 
-static bool is_returned(struct piu_queue *q, const struct message *m)
+/* Small, into the caller's memory. */
+static void bytes_get(struct piu_queue *q, struct entry *e, void *data)
+{
+    memcpy(data, e->bytes, e->size);
+    if (likely(!q->counts_tasks)) {
+        head_move(e);
+        return;
+    }
+    q->get.before = e->head;
+    tasks_begin(q);
+    head_move(e);
+    tasks_apply(q);
+    tasks_end(q);
+}
+
+/* ---- Coming again ----------------------------------------------------------------------- */
+
+/* get.lock is held.  All of the list, or as far as it is sound: is `m` in it, and how long. */
+static bool is_returned(struct piu_queue *q, const struct message *m, uint64_t *ret_length)
 {
     uint64_t offset = atomic_load(&q->get.returned);
+    bool found = false;
 
+    *ret_length = 0;
     for (uint64_t bound = arena.range / UNIT_SIZE; offset && bound; bound--) {
         const struct message *other = arena_at(offset, sizeof(*other));
 
-        if (!other || other == m)
-            return other == m;
+        if (!other)
+            break;
+        found = found || other == m;
         offset = other->next;
+        ++*ret_length;
     }
-    return false;
+    return found;
 }
 
-/* get.lock is held.  A message whose taker died goes to get.returned, once. */
-static void message_return(struct piu_queue *q, struct message *m)
+static void message_push(struct piu_queue *q, struct message *m)
 {
-    if (!is_returned(q, m)) {
-        m->redelivered++;
-        m->next = atomic_load(&q->get.returned);
-        atomic_store(&q->get.returned, arena_offset(m));
-    }
+    uint64_t length;
+
+    if (is_returned(q, m, &length))
+        return;
+    m->redelivered++;
+    m->next = atomic_load(&q->get.returned);
+    atomic_store(&q->get.returned, arena_offset(m));
+    atomic_store(&q->get.returned_count, length + 1);
+}
+
+/* get.lock is held.  A message whose taker died comes again, and is its task no longer. */
+static void message_return(struct piu_queue *q, struct message *m, uint64_t dead_id)
+{
+    tasks_prepare(q, dead_id & ID_MASK, -1);
+    /* not `taking`: the dead one's cell has that, and the block is not the family's yet (B4) */
+    atomic_store(&q->get.returning, arena_offset(m));
+    tasks_begin(q);
+    message_push(q, m); /* the commit */
+    tasks_apply(q);
     block_settle(m);
+    tasks_end(q);
+    atomic_store(&q->get.returning, 0);
 }
 
 /* Is it the block that the entry at head names? */
@@ -168,63 +228,77 @@ static bool is_at_head(struct piu_queue *q, const struct message *m)
            c->entries[place] & ENTRY_LARGE && c->entries[place + 1] == arena_offset(m);
 }
 
-/* Did the get that a dead member was in happen? */
+/* Had head, or returned, moved? */
 static bool has_got(struct piu_queue *q)
 {
     struct chunk *c = queue_chunk(atomic_load(&q->get.chunk));
     uint64_t taking = atomic_load(&q->get.taking);
 
-    if (q->get.before == NOT_TAKING)
-        return taking && taking != atomic_load(&q->get.returned);
+    if (q->get.before == FROM_RETURNED)
+        return taking != atomic_load(&q->get.returned) || taking == 0;
     return c && atomic_load(&c->head) != q->get.before;
 }
 
-static void repair_taking(struct piu_queue *q)
+static void repair_taking(struct piu_queue *q, struct message *m)
 {
-    struct message *m = arena_at(atomic_load(&q->get.taking), sizeof(*m));
-
-    if (m && q->get.before == NOT_TAKING)
-        block_settle(m); /* from `returned`: there still, or its taker's (the sweep returns it) */
-    else if (m && has_got(q))
-        message_return(q, m);
-    else if (m && is_at_head(q, m))
+    if (has_got(q)) {
+        tasks_undo(q);
+        message_push(q, m);
+        block_settle(m);
+    } else if (q->get.before == FROM_RETURNED || is_at_head(q, m)) {
         block_settle(m); /* it stays where it is */
-    else if (m)
+    } else {
         queue_discard(&q->get.taking); /* the copy of a small one */
-    atomic_store(&q->get.taking, 0);
+    }
+}
+
+static void repair_returning(struct piu_queue *q, struct message *m)
+{
+    if (atomic_load(&q->get.returned) == arena_offset(m)) {
+        tasks_apply(q);
+        block_settle(m);
+    } /* else it is the dead taker's still, and the next sweep does it */
 }
 
 void get_repair(struct piu_queue *q)
 {
-    struct message *top = arena_at(atomic_load(&q->get.returned), sizeof(*top));
+    struct message *returning = arena_at(atomic_load(&q->get.returning), sizeof(*returning));
+    struct message *taking = arena_at(atomic_load(&q->get.taking), sizeof(*taking));
+    uint64_t length;
 
     q->get.tail_seen = 0;
-    if (top)
-        block_settle(top);
-    tasks_repair(q, has_got(q));
-    if (atomic_load(&q->get.taking))
-        repair_taking(q);
+    if (returning)
+        repair_returning(q, returning);
+    else if (taking)
+        repair_taking(q, taking);
+    else if (has_got(q))
+        tasks_apply(q);
+    tasks_end(q); /* first: without `taking` it would be applied */
+    atomic_store(&q->get.taking, 0);
+    atomic_store(&q->get.returning, 0);
+    tasks_repair(q);
+    is_returned(q, NULL, &length);
+    atomic_store(&q->get.returned_count, length);
 }
 
 /* The sweep found a block that an ended member had taken. */
 static void taken_orphan(void *block, uint64_t dead_id, bool died)
 {
-    struct message *m = block;
-    struct piu_queue *q = arena_at(m->queue, sizeof(*q));
+    struct piu_queue *q = died ? message_queue(block) : NULL;
     uint64_t who;
 
-    if (!died || !q || queue_use(q, &who) < 0 || get_enter(q, who) < 0) {
-        block_settle(block);
-        block_free(block);
+    if (!q || member_who(&who) < 0 || put_enter(q, who) < 0) {
+        block_reap(block, dead_id); /* it had received it; or the queue is gone */
         return;
     }
-    if (block_owner(block) == (dead_id & ID_OWNER) && block_purpose(block) == BLOCK_TAKEN) {
-        tasks_give_back(q, dead_id);
-        message_return(q, m);
-    }
-    get_leave(q);
-    bell_ring(&q->getters);
     queue_tell_pollers(q);
+    if (get_enter(q, who) == 0) {
+        if (block_owner(block) == (dead_id & ID_OWNER) && block_purpose(block) == BLOCK_TAKEN)
+            message_return(q, block, dead_id);
+        get_leave(q);
+    }
+    put_leave(q);
+    bell_ring(&q->getters);
 }
 
 __attribute__((constructor)) static void orphans_register(void)
@@ -238,6 +312,7 @@ enum how { INTO_BUFFER, INTO_MALLOC, IN_PLACE };
 
 struct request {
     enum how how;
+    bool exactly; /* `size` bytes and no other length */
     void *data;
     size_t size; /* room, then length */
     struct message *message;
@@ -246,28 +321,25 @@ struct request {
 /* get.lock is held, `e` is next.  Large ones are copied after the lock, from ret->message. */
 static int entry_get(struct piu_queue *q, uint64_t who, struct entry *e, struct request *ret)
 {
-    bool counted = q->counts_tasks;
     int r = 0;
 
-    if (ret->how == INTO_BUFFER && unlikely(e->size > ret->size)) {
+    if (ret->how == INTO_BUFFER &&
+        unlikely(e->size > ret->size || (ret->exactly && e->size < ret->size))) {
         ret->size = e->size;
         return -EMSGSIZE;
     }
     if (ret->how == INTO_MALLOC && !(ret->data = malloc(e->size ? e->size : 1)))
         return -ENOMEM;
-    if (unlikely(counted) && (r = tasks_prepare(q, who, 1, e->chunk ? e->head : NOT_TAKING)) < 0)
+    if (unlikely(q->counts_tasks) && (r = tasks_prepare(q, who & ID_MASK, 1)) < 0)
         return r;
     if (likely(!e->message && ret->how != IN_PLACE)) {
-        memcpy(ret->data, e->bytes, e->size);
-        head_move(e);
+        bytes_get(q, e, ret->data);
     } else if (e->message) {
         r = block_get(q, e);
         ret->message = e->message;
     } else {
         r = block_make(q, e, &ret->message);
     }
-    if (unlikely(counted))
-        tasks_commit(q, r >= 0);
     ret->size = e->size;
     return r;
 }
@@ -331,6 +403,15 @@ static void lag(struct piu_queue *q)
         q->get.lag = q->get.lag > LAG_LEAST ? q->get.lag / 2 : 0;
 }
 
+/* Nothing is left, nor comes: but what a dead one had taken is to come first. */
+static bool is_over(struct piu_queue *q)
+{
+    if (!queue_has_ended(q) || queue_has_message(q))
+        return false;
+    member_sweep_dead(true);
+    return !queue_has_message(q);
+}
+
 static noinline int get_waiting(struct piu_queue *q, uint64_t who, struct request *request,
                                 int64_t timeout)
 {
@@ -338,7 +419,7 @@ static noinline int get_waiting(struct piu_queue *q, uint64_t who, struct reques
     int r = -EAGAIN;
 
     while (r == -EAGAIN) {
-        if (queue_has_ended(q) && !queue_has_message(q)) {
+        if (is_over(q)) {
             r = -EPIPE;
             break;
         }
@@ -352,6 +433,13 @@ static noinline int get_waiting(struct piu_queue *q, uint64_t who, struct reques
     return r;
 }
 
+/* A descriptor that stays readable would lead its owner into a get that waits. */
+static inline void get_emptied(struct piu_queue *q, uint64_t who)
+{
+    if (unlikely(atomic_load_explicit(&q->pollers, memory_order_relaxed)) && !queue_has_message(q))
+        queue_calm_pollers(q, who);
+}
+
 static int get(struct piu_queue *q, struct request *request, int64_t timeout)
 {
     uint64_t who;
@@ -360,10 +448,12 @@ static int get(struct piu_queue *q, struct request *request, int64_t timeout)
     if (unlikely(r < 0))
         return r;
     r = get_once(q, who, request);
-    if (unlikely(r == -EAGAIN) && atomic_load(&q->pollers))
-        queue_drain_poller(q, who);
-    if (unlikely(r == -EAGAIN))
+    if (unlikely(r == -EAGAIN)) {
+        get_emptied(q, who);
         r = get_waiting(q, who, request, timeout);
+    }
+    if (r >= 0)
+        get_emptied(q, who);
     if (unlikely(r >= 0 && request->message && request->how != IN_PLACE))
         copy_out(request);
     return r;
@@ -433,13 +523,15 @@ static int get_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_
             place += units;
         }
         if (q->counts_tasks)
-            r = tasks_prepare(q, who, n, e.head);
+            r = tasks_prepare(q, who & ID_MASK, (int64_t)n);
         if (r == 0) {
             e.after = word_plus(e.head, n, n * units);
+            q->get.before = e.head;
+            tasks_begin(q);
             head_move(&e);
+            tasks_apply(q);
+            tasks_end(q);
         }
-        if (q->counts_tasks)
-            tasks_commit(q, r == 0);
     }
     get_leave(q);
     if (r == 0 && q->maxsize)
@@ -450,23 +542,25 @@ static int get_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_
 
 static int get_large_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size)
 {
-    struct request request = {.how = INTO_BUFFER, .data = data, .size = size};
+    struct request request = {.how = INTO_BUFFER, .exactly = true, .data = data, .size = size};
     int r = get_once(q, who, &request);
 
     if (r >= 0 && request.message)
         copy_out(&request);
-    return r < 0 ? r : request.size == size ? 0 : -EMSGSIZE;
+    return r;
 }
 
 static int get_some(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size, size_t count,
-                    size_t *done)
+                    size_t *done, int *news)
 {
     int r = 0;
 
-    while (r == 0 && *done < count) {
+    while (r >= 0 && *done < count) {
         r = get_run(q, who, data + *done * size, size, count - *done, done);
-        if (r == -ENOTBLK && (r = get_large_run(q, who, data + *done * size, size)) == 0)
+        if (r == -ENOTBLK && (r = get_large_run(q, who, data + *done * size, size)) >= 0) {
+            *news = r > 0 ? r : *news;
             (*done)++;
+        }
     }
     return r;
 }
@@ -477,14 +571,15 @@ int piu_queue_get_many(struct piu_queue *q, void *data, size_t size, size_t coun
     struct waiting w = waiting_begin(timeout);
     size_t done = 0, bytes;
     uint64_t who;
+    int news = 0;
     int r = queue_use(q, &who);
 
     if (r < 0)
         return r;
     if (!ret_count || (!data && size && count) || __builtin_mul_overflow(size, count, &bytes))
         return -EINVAL;
-    while ((r = get_some(q, who, data, size, count, &done)) == -EAGAIN && done == 0) {
-        if (queue_has_ended(q) && !queue_has_message(q)) {
+    while ((r = get_some(q, who, data, size, count, &done, &news)) == -EAGAIN && done == 0) {
+        if (is_over(q)) {
             r = -EPIPE;
             break;
         }
@@ -495,8 +590,24 @@ int piu_queue_get_many(struct piu_queue *q, void *data, size_t size, size_t coun
             lag(q);
     }
     waiting_end(&w, q, &q->getters, queue_has_message);
+    get_emptied(q, who);
     if (done == 0 && count && r < 0)
         return r;
     *ret_count = done;
-    return 0;
+    return news;
+}
+
+/* ---- All, for good ---------------------------------------------------------------------- */
+
+void queue_empty(struct piu_queue *q)
+{
+    struct entry e;
+
+    q->get.counting_index = 0; /* nobody's tasks */
+    while (entry_find(q, &e) == 0) {
+        if (!e.message)
+            head_move(&e);
+        else if (block_get(q, &e) < 0 || block_free(e.message) < 0)
+            return;
+    }
 }

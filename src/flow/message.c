@@ -14,9 +14,17 @@ int message_new(struct piu_queue *q, size_t size, struct message **ret)
     if (r < 0)
         return r;
     m = block;
-    *m = (struct message){.queue = arena_offset(q), .size = size};
+    *m = (struct message){.queue = arena_offset(q), .generation = q->generation, .size = size};
     *ret = m;
     return 0;
+}
+
+struct piu_queue *message_queue(const struct message *m)
+{
+    struct piu_queue *q = arena_at(m->queue, sizeof(*q));
+    uint64_t who;
+
+    return q && block_is(q) && queue_use(q, &who) == 0 && q->generation == m->generation ? q : NULL;
 }
 
 /* ---- Units of maxsize ------------------------------------------------------------- */
@@ -39,7 +47,8 @@ static void reserving_end(struct piu_queue *q)
 
 static bool is_reservation(struct piu_queue *q, const struct message *m)
 {
-    return block_purpose(m) == BLOCK_RESERVED && m->queue == arena_offset(q);
+    return block_purpose(m) == BLOCK_RESERVED && m->queue == arena_offset(q) &&
+           m->generation == q->generation;
 }
 
 void reservation_repair(struct piu_queue *q)
@@ -71,42 +80,40 @@ static int unit_take(struct piu_queue *q, uint64_t who, struct message *m)
     return r;
 }
 
-/* By its owner, or for a dead one (`orphan`): it is no reservation any more, and free. */
-static void reservation_end(struct piu_queue *q, uint64_t who, struct message *m, uint64_t owner)
+/* put.lock is held.  It is no reservation any more, and the caller's to free. */
+static bool reservation_end(struct piu_queue *q, struct message *m, uint64_t owner, bool mine)
 {
-    bool mine = owner == (who & ID_OWNER);
+    bool got = true;
 
-    if (put_enter(q, who) < 0)
-        return;
-    if (is_reservation(q, m) && block_owner(m) == owner) {
-        reserving_begin(q, m, atomic_load(&q->put.reserved) - 1);
-        if (mine)
-            block_set_purpose(m, BLOCK_SCRATCH);
-        else
-            mine = block_take(m, BLOCK_SCRATCH, NULL) == 0;
-        reserving_end(q);
-    } else {
-        mine = false;
-    }
-    put_leave(q);
+    if (!is_reservation(q, m) || block_owner(m) != (owner & ID_OWNER))
+        return false;
+    reserving_begin(q, m, atomic_load(&q->put.reserved) - 1);
     if (mine)
-        block_free(m);
-    bell_ring(&q->putters);
+        block_set_purpose(m, BLOCK_SCRATCH);
+    else
+        got = block_inherit(m, owner, BLOCK_SCRATCH) == 0;
+    reserving_end(q);
+    return got;
 }
 
+/* Left or died: it is never seen. */
 static void reserved_orphan(void *block, uint64_t dead_id, bool died)
 {
     struct message *m = block;
-    struct piu_queue *q = arena_at(m->queue, sizeof(*q));
+    struct piu_queue *q = message_queue(m);
+    bool got = false;
     uint64_t who;
 
-    (void)died; /* left or died: it is never seen */
-    if (q && queue_use(q, &who) == 0) {
-        reservation_end(q, who, m, dead_id & ID_OWNER);
-        return;
+    (void)died;
+    if (q && member_who(&who) == 0 && put_enter(q, who) == 0) {
+        got = reservation_end(q, m, dead_id, false);
+        put_leave(q);
+        bell_ring(&q->putters);
     }
-    block_settle(block);
-    block_free(block);
+    if (got)
+        block_free(block);
+    else
+        block_reap(block, dead_id); /* its queue is gone; or another sweep has done it */
 }
 
 __attribute__((constructor)) static void orphans_register(void)
@@ -147,7 +154,10 @@ static struct message *message_of(struct piu_queue *q, void *bytes, enum block_p
     if (!arena_has((unsigned char *)bytes - sizeof(*m), sizeof(*m)) || (uintptr_t)bytes % 64)
         return NULL;
     m = container_of(bytes, struct message, bytes);
-    return block_is_mine(m, purpose) && m->queue == arena_offset(q) ? m : NULL;
+    return block_is_mine(m, purpose) && m->queue == arena_offset(q) &&
+                   m->generation == q->generation
+               ? m
+               : NULL;
 }
 
 int piu_queue_commit(struct piu_queue *q, void *message)
@@ -167,10 +177,16 @@ int piu_queue_abort(struct piu_queue *q, void *message)
     int r = queue_use(q, &who);
     struct message *m = r == 0 && message ? message_of(q, message, BLOCK_RESERVED) : NULL;
 
-    if (r < 0 || !m)
-        return r < 0 ? r : -EINVAL;
-    reservation_end(q, who, m, who & ID_OWNER);
-    return 0;
+    if (r == 0)
+        r = m ? put_enter(q, who) : -EINVAL;
+    if (r < 0)
+        return r;
+    r = reservation_end(q, m, who, true) ? 0 : -EINVAL; /* another thread was first */
+    put_leave(q);
+    if (r == 0)
+        block_free(m);
+    bell_ring(&q->putters);
+    return r;
 }
 
 int piu_queue_drop(struct piu_queue *q, void *message)

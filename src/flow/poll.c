@@ -1,7 +1,17 @@
 /*
- * A descriptor for poll: the read end of a pipe of the *waiting* member.  Who puts opens its
- * write end through /proc/PID/fd and writes a byte; the reader drains it when the queue is
- * empty.  Nothing that a dead member leaves can block: its pipe has gone with it.
+ * A descriptor for poll: the read end of a pipe of the *waiting* member.  Who makes the queue
+ * ready opens its write end through /proc/PID/fd and writes a byte; who finds the queue empty
+ * takes it out again.
+ *
+ *    calm --put.lock, before what makes the queue ready--> told
+ *      ^                                                    |
+ *      `------------ put.lock, the queue is empty ----------'
+ *
+ * P1  while the queue is ready and nobody is in put.lock, everyone's pipe has a byte
+ * P2  `told` is set after the byte was written, and cleared before it is read: it may say too
+ *     little, never too much
+ * So a putter that dies owes no news: the byte was there before its commit.  A dead poller's
+ * pipe has gone with it.
  */
 #include "flow/queue.h"
 
@@ -13,17 +23,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define POLLERS 15u
+#define POLLERS 63u /* members; a block of 4 KB */
 
 /* One that polls: a member, and the number of the write end in its table of descriptors. */
 struct pollers {
     _Atomic uint32_t count; /* places used so far */
-    uint32_t reserved;
+    uint32_t reserved[7];
     struct poller {
         _Atomic uint64_t id;
         _Atomic uint64_t inode; /* of the pipe: the number may have come to mean something else */
         _Atomic int32_t write_end;
         _Atomic int32_t read_end;
+        _Atomic uint32_t told;
+        uint32_t reserved;
     } list[POLLERS];
 };
 
@@ -34,7 +46,9 @@ static struct pollers *pollers_of(struct piu_queue *q)
 
 static struct poller *poller_find(struct pollers *p, uint64_t id)
 {
-    for (unsigned i = 0; p && i < POLLERS; i++) {
+    uint32_t count = p ? atomic_load(&p->count) : 0;
+
+    for (uint32_t i = 0; i < count && i < POLLERS; i++) {
         if (atomic_load(&p->list[i].id) == id)
             return &p->list[i];
     }
@@ -43,13 +57,16 @@ static struct poller *poller_find(struct pollers *p, uint64_t id)
 
 static struct poller *poller_place(struct pollers *p)
 {
-    struct poller *place = poller_find(p, 0);
+    uint32_t count = atomic_load(&p->count);
 
-    for (unsigned i = 0; !place && i < POLLERS; i++) {
+    for (uint32_t i = 0; i < count && i < POLLERS; i++) {
         if (member_fate_unswept(atomic_load(&p->list[i].id)) != FATE_ALIVE)
-            place = &p->list[i];
+            return &p->list[i];
     }
-    return place;
+    if (count >= POLLERS)
+        return NULL;
+    atomic_store(&p->count, count + 1);
+    return &p->list[count];
 }
 
 static uint64_t pipe_inode(int fd)
@@ -59,41 +76,88 @@ static uint64_t pipe_inode(int fd)
     return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) ? (uint64_t)st.st_ino : 0;
 }
 
-static void poller_wake(const struct poller *poller)
+/* One end of its pipe, opened anew; -1: it is gone, or the number means something else. */
+static int poller_reopen(const struct poller *poller, int number, int flags)
 {
-    cleanup(fd_done) int fd = -1;
     pid_t pid = member_pid(atomic_load(&poller->id));
     char path[64];
+    int fd;
 
     if (!pid)
+        return -1;
+    snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, number);
+    fd = open(path, flags | O_NONBLOCK | O_CLOEXEC);
+    return fd >= 0 && pipe_inode(fd) != atomic_load(&poller->inode) ? fd_close(fd) : fd;
+}
+
+static void poller_tell(struct poller *poller)
+{
+    cleanup(fd_done) int fd = -1;
+
+    if (!atomic_load(&poller->id) || atomic_load(&poller->told))
         return;
-    snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, (int)atomic_load(&poller->write_end));
-    fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0 || pipe_inode(fd) != atomic_load(&poller->inode) || write(fd, "", 1) < 0)
-        return; /* gone, another's, or full: then it is readable already */
+    fd = poller_reopen(poller, atomic_load(&poller->write_end), O_WRONLY);
+    if (fd >= 0 && write(fd, "", 1) < 0 && errno != EAGAIN)
+        return; /* full: then it is readable already */
+    atomic_store(&poller->told, 1);
+}
+
+static void poller_calm(struct poller *poller)
+{
+    cleanup(fd_done) int fd = -1;
+    char bytes[64];
+
+    if (!atomic_exchange(&poller->told, 0))
+        return;
+    fd = poller_reopen(poller, atomic_load(&poller->read_end), O_RDONLY);
+    while (fd >= 0 && read(fd, bytes, sizeof(bytes)) == (ssize_t)sizeof(bytes))
+        ;
 }
 
 void queue_tell_pollers(struct piu_queue *q)
 {
     struct pollers *p = pollers_of(q);
+    uint32_t count = p ? atomic_load(&p->count) : 0;
 
-    for (unsigned i = 0; p && i < POLLERS; i++) {
-        if (atomic_load(&p->list[i].id))
-            poller_wake(&p->list[i]);
-    }
+    for (uint32_t i = 0; i < count && i < POLLERS; i++)
+        poller_tell(&p->list[i]);
 }
 
-void queue_drain_poller(struct piu_queue *q, uint64_t who)
+static bool is_told(const struct pollers *p)
 {
-    struct poller *poller = poller_find(pollers_of(q), who & ID_MASK);
-    char bytes[64];
+    uint32_t count = p ? atomic_load(&p->count) : 0;
+    uint32_t told = 0;
 
-    if (!poller || atomic_load(&q->shut))
+    for (uint32_t i = 0; i < count && i < POLLERS; i++)
+        told |= atomic_load(&p->list[i].told);
+    return told != 0;
+}
+
+void queue_calm_pollers(struct piu_queue *q, uint64_t who)
+{
+    if (!is_told(pollers_of(q)) || put_enter(q, who) < 0)
         return;
-    while (read(atomic_load(&poller->read_end), bytes, sizeof(bytes)) == (ssize_t)sizeof(bytes))
-        ;
-    if (queue_has_message(q))
-        poller_wake(poller); /* it came between */
+    if (!queue_is_ready(q)) {
+        struct pollers *p = pollers_of(q);
+        uint32_t count = p ? atomic_load(&p->count) : 0;
+
+        for (uint32_t i = 0; i < count && i < POLLERS; i++)
+            poller_calm(&p->list[i]);
+    }
+    put_leave(q);
+}
+
+void queue_free_pollers(struct piu_queue *q, uint64_t who)
+{
+    struct poller *own = poller_find(pollers_of(q), who & ID_MASK);
+
+    queue_tell_pollers(q); /* they will find it gone */
+    if (own) {
+        atomic_store(&own->id, 0);
+        fd_close(atomic_load(&own->read_end));
+        fd_close(atomic_load(&own->write_end));
+    }
+    block_free_from(&q->pollers);
 }
 
 static int poller_open(struct poller *poller, uint64_t id)
@@ -112,6 +176,8 @@ static int poller_open(struct poller *poller, uint64_t id)
     }
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    atomic_store(&poller->id, 0);
+    atomic_store(&poller->told, 0);
     atomic_store(&poller->inode, pipe_inode(ends[0]));
     atomic_store(&poller->read_end, ends[0]);
     atomic_store(&poller->write_end, ends[1]);
@@ -148,8 +214,8 @@ int piu_queue_fd(struct piu_queue *q)
     if (r < 0)
         return r;
     r = poller_add(q, who & ID_MASK, &fd);
-    put_leave(q);
     if (r == 0 && queue_is_ready(q))
-        poller_wake(poller_find(pollers_of(q), who & ID_MASK));
+        queue_tell_pollers(q);
+    put_leave(q);
     return r < 0 ? r : fd;
 }

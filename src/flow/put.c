@@ -52,8 +52,11 @@ static void entry_write(struct chunk *c, uint64_t place, const void *data, size_
 }
 
 /* The commit (Q1). */
-static inline void tail_move(struct chunk *c, uint64_t tail)
+static inline void tail_move(struct piu_queue *q, struct chunk *c, uint64_t tail)
 {
+    /* before, and under the lock: a putter that dies now owes nobody anything */
+    if (unlikely(atomic_load_explicit(&q->pollers, memory_order_relaxed)))
+        queue_tell_pollers(q);
     /* release, for the acquire in entry_find(): who sees this tail sees the bytes (Q2) */
     atomic_store_explicit(&c->tail, tail, memory_order_release);
 }
@@ -61,8 +64,6 @@ static inline void tail_move(struct chunk *c, uint64_t tail)
 static inline void put_news(struct piu_queue *q)
 {
     bell_ring(&q->getters);
-    if (unlikely(atomic_load_explicit(&q->pollers, memory_order_relaxed)))
-        queue_tell_pollers(q);
 }
 
 static int put_small(struct piu_queue *q, uint64_t who, const void *data, size_t size)
@@ -76,7 +77,7 @@ static int put_small(struct piu_queue *q, uint64_t who, const void *data, size_t
     r = put_prepare(q, 1 + units_of(size), false, &c, &tail);
     if (likely(r == 0)) {
         entry_write(c, place_of(tail), data, size);
-        tail_move(c, word_plus(tail, 1, 1 + units_of(size)));
+        tail_move(q, c, word_plus(tail, 1, 1 + units_of(size)));
     }
     put_leave(q);
     if (likely(r == 0))
@@ -103,7 +104,7 @@ int put_block(struct piu_queue *q, uint64_t who, struct message *m, bool reserve
         block_give(m);
         c->entries[place_of(tail)] = ENTRY_LARGE | m->size;
         c->entries[place_of(tail) + 1] = arena_offset(m);
-        tail_move(c, word_plus(tail, 1, 2));
+        tail_move(q, c, word_plus(tail, 1, 2));
         if (q->put.spends)
             atomic_store(&q->put.reserved, q->put.reserved_after);
         atomic_store(&q->put.message, 0);
@@ -182,7 +183,7 @@ static int put_run(struct piu_queue *q, uint64_t who, const unsigned char *data,
             fit = min_u64(fit, q->maxsize - out - atomic_load(&q->put.reserved));
         for (; n < min_u64(fit, count); n++)
             entry_write(c, place_of(tail) + n * units, data + n * size, size);
-        tail_move(c, word_plus(tail, n, n * units));
+        tail_move(q, c, word_plus(tail, n, n * units));
     }
     put_leave(q);
     if (r == 0)

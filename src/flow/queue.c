@@ -37,15 +37,16 @@ static bool first_is_retired(struct piu_queue *q)
 }
 
 /* Retired and not wanted: out of the chain, then free. */
-static void chunk_forget(struct piu_queue *q, struct chunk *c)
+static bool chunk_forget(struct piu_queue *q, struct chunk *c)
 {
     bool inside = c == queue_first(q);
 
     if (!inside && block_take(c, BLOCK_SCRATCH, &q->first_chunk) < 0)
-        return;
+        return false;
     atomic_store(&q->first_chunk, atomic_load(&c->next));
     if (!inside)
         block_free(c);
+    return true;
 }
 
 /* One that the getters have left serves again. */
@@ -62,7 +63,8 @@ static struct chunk *chunk_recycle(struct piu_queue *q, uint64_t units, uint64_t
             chunk_begin(c, c->capacity, count);
             return c;
         }
-        chunk_forget(q, c);
+        if (!chunk_forget(q, c))
+            return NULL;
     }
     return NULL;
 }
@@ -108,108 +110,118 @@ int queue_grow(struct piu_queue *q, uint64_t units)
 
 /* ---- Making and freeing ---------------------------------------------------------- */
 
+static void put_repair(struct piu_queue *q);
+
+/* All but the locks, which are held, and the generation. */
+static void queue_clear(struct piu_queue *q)
+{
+    unsigned char *put = (unsigned char *)&q->put, *get = (unsigned char *)&q->get;
+
+    q->maxsize = q->counts_tasks = q->declares_putters = 0;
+    atomic_store(&q->shut, 0);
+    atomic_store(&q->had_putter, 0);
+    atomic_store(&q->pollers, 0);
+    memset(put + sizeof(q->put.lock), 0, sizeof(q->put) - sizeof(q->put.lock));
+    memset(get + sizeof(q->get.lock), 0, sizeof(q->get) - sizeof(q->get.lock));
+}
+
+static void queue_begin(struct piu_queue *q, const struct piu_queue_keywords *keywords)
+{
+    struct chunk *first = queue_first(q);
+
+    queue_clear(q);
+    q->generation++;
+    q->maxsize = keywords->maxsize;
+    q->counts_tasks = keywords->tasks;
+    q->declares_putters = keywords->putters;
+    q->put.chunk_size = CHUNK_FIRST;
+    chunk_begin(first, (QUEUE_BLOCK - sizeof(*q) - sizeof(struct chunk)) / 8, 0);
+    atomic_store(&q->first_chunk, arena_offset(first));
+    atomic_store(&q->put.chunk, arena_offset(first));
+    atomic_store(&q->get.chunk, arena_offset(first));
+    atomic_store(&q->stamp, QUEUE_STAMP);
+}
+
 struct piu_queue *piu_queue_create(const struct piu_queue_keywords *keywords)
 {
     struct piu_queue *q;
+    uint64_t who;
     void *block;
-    int r = keywords ? block_new(QUEUE_BLOCK, BLOCK_SCRATCH, NULL, &block) : -EINVAL;
+    int r = keywords ? member_who(&who) : -EINVAL;
 
+    if (r == 0)
+        r = block_new_lasting(BLOCK_SCRATCH, &block);
     if (r < 0) {
         errno = -r;
         return NULL;
     }
     q = block;
-    memset(q, 0, sizeof(*q));
-    q->maxsize = keywords->maxsize;
-    q->counts_tasks = keywords->tasks;
-    q->declares_putters = keywords->putters;
-    q->put.chunk_size = CHUNK_FIRST;
-    chunk_begin(queue_first(q), (QUEUE_BLOCK - sizeof(*q) - sizeof(struct chunk)) / 8, 0);
-    atomic_store(&q->first_chunk, arena_offset(queue_first(q)));
-    atomic_store(&q->put.chunk, arena_offset(queue_first(q)));
-    atomic_store(&q->get.chunk, arena_offset(queue_first(q)));
-    atomic_store(&q->stamp, QUEUE_STAMP);
+    /* who came too late for the queue that was here may be inside yet (Q8) */
+    owner_enter(&q->put.lock, who);
+    owner_enter(&q->get.lock, who);
+    queue_begin(q, keywords);
+    owner_leave(&q->get.lock);
+    owner_leave(&q->put.lock);
     block_give(q);
     return q;
 }
 
-static void free_at(uint64_t offset)
+/*
+ * The block is the caller's, to be freed: that was the commit.  What is begun here is gone on
+ * with by the sweep, so each step may have been done, or begun, before.
+ */
+static void queue_end(struct piu_queue *q, uint64_t who)
 {
-    void *block = offset ? arena_at(offset, 1) : NULL;
+    struct chunk *c;
 
-    if (block)
-        block_free(block);
+    atomic_store(&q->stamp, 0);
+    bell_ring_all(&q->getters);
+    bell_ring_all(&q->putters);
+    bell_ring_all(&q->joiners);
+    /* who is inside leaves; who comes now leaves at once */
+    if (owner_enter(&q->put.lock, who) == OWNER_DIED)
+        put_repair(q);
+    if (owner_enter(&q->get.lock, who) == OWNER_DIED)
+        get_repair(q);
+    queue_empty(q);
+    atomic_store(&q->get.chunk, 0); /* or else one that begins again would read freed chunks */
+    atomic_store(&q->put.chunk, 0);
+    while ((c = queue_chunk(atomic_load(&q->first_chunk))) && chunk_forget(q, c))
+        ;
+    queue_free_pollers(q, who);
+    block_free_from(&q->put.putters);
+    block_free_from(&q->get.got_by);
+    owner_leave(&q->get.lock);
+    owner_leave(&q->put.lock);
+    block_free(q);
 }
 
-static void free_messages(struct chunk *c)
+/* The sweep found a queue that an ended member was freeing. */
+static void freeing_orphan(void *block, uint64_t dead_id, bool died)
 {
-    uint64_t place = place_of(atomic_load(&c->head));
-    uint64_t end = min_u64(place_of(atomic_load(&c->tail)), c->capacity);
+    uint64_t who;
 
-    while (place < end) {
-        uint64_t entry = c->entries[place];
-
-        if (entry & ENTRY_LARGE && place + 1 < end)
-            free_at(c->entries[place + 1]);
-        place += entry & ENTRY_LARGE ? 2 : 1 + units_of(entry);
-    }
+    (void)died;
+    if (member_who(&who) == 0 && block_inherit(block, dead_id, BLOCK_FREEING) == 0)
+        queue_end(block, who);
 }
 
-static void free_chain(struct piu_queue *q)
+__attribute__((constructor)) static void orphans_register(void)
 {
-    uint64_t offset = atomic_load(&q->first_chunk);
-    bool got = true; /* chunks before get.chunk are empty */
-
-    for (uint64_t bound = arena.range / 4096; offset && bound; bound--) {
-        struct chunk *c = queue_chunk(offset);
-
-        if (!c)
-            return;
-        got = got && offset != atomic_load(&q->get.chunk);
-        if (!got)
-            free_messages(c);
-        offset = atomic_load(&c->next);
-        if (c != queue_first(q))
-            block_free(c);
-    }
-}
-
-static void free_returned(struct piu_queue *q)
-{
-    uint64_t offset = atomic_load(&q->get.returned);
-
-    while (offset) {
-        struct message *m = arena_at(offset, sizeof(*m));
-
-        if (!m)
-            return;
-        offset = m->next;
-        block_free(m);
-    }
+    block_on_orphan(BLOCK_FREEING, freeing_orphan);
 }
 
 struct piu_queue *piu_queue_free(struct piu_queue *q)
 {
-    uint64_t stamp = QUEUE_STAMP;
     uint64_t who;
     int r = q ? queue_use(q, &who) : 0;
 
-    if (!q || r < 0 || !atomic_compare_exchange_strong(&q->stamp, &stamp, 0)) {
-        errno = q ? (r < 0 ? -r : ESTALE) : errno;
-        return NULL;
-    }
-    bell_ring_all(&q->getters);
-    bell_ring_all(&q->putters);
-    bell_ring_all(&q->joiners);
-    /* who is inside leaves; nobody comes in any more */
-    owner_enter(&q->put.lock, who);
-    owner_enter(&q->get.lock, who);
-    free_chain(q);
-    free_returned(q);
-    free_at(atomic_load(&q->put.putters));
-    free_at(atomic_load(&q->get.got_by));
-    free_at(atomic_load(&q->pollers));
-    block_free(q);
+    if (q && r == 0)
+        r = block_take(q, BLOCK_FREEING, NULL);
+    if (r < 0)
+        errno = -r;
+    else if (q)
+        queue_end(q, who);
     return NULL;
 }
 
@@ -246,17 +258,14 @@ void queue_discard(_Atomic uint64_t *word)
 static void repair_message(struct piu_queue *q)
 {
     struct chunk *c = queue_chunk(atomic_load(&q->put.chunk));
-    uint64_t offset = atomic_load(&q->put.message);
-    void *block = offset ? arena_at(offset, 1) : NULL;
 
-    if (!offset)
+    if (!atomic_load(&q->put.message))
         return;
     if (q->put.spends) /* put, or lost with its owner: the unit is not reserved any more */
         atomic_store(&q->put.reserved, q->put.reserved_after);
-    if (atomic_load(&c->tail) == q->put.before)
+    if (c && atomic_load(&c->tail) == q->put.before)
         queue_discard(&q->put.message); /* it was never put */
-    else if (block)
-        block_settle(block);
+    /* else it was the family's before tail moved; it may be another's block by now */
     atomic_store(&q->put.message, 0);
 }
 
@@ -272,24 +281,25 @@ static void put_repair(struct piu_queue *q)
     q->put.got_seen = queue_gets(q);
 }
 
-static int enter_repaired(struct piu_queue *q, owner_word *lock, void (*repair)(struct piu_queue *q))
+/* A free one is repaired too: who is freeing it may be dead, and its heir is to find it whole. */
+static int enter_slowly(struct piu_queue *q, int r, owner_word *lock, void (*repair)(struct piu_queue *q))
 {
-    if (atomic_load(&q->stamp) != QUEUE_STAMP) {
-        owner_leave(lock);
-        return -ESTALE;
-    }
-    repair(q);
-    return 0;
+    if (r == OWNER_DIED)
+        repair(q);
+    if (!queue_is_free(q))
+        return 0;
+    owner_leave(lock);
+    return -ESTALE;
 }
 
-noinline int put_enter_died(struct piu_queue *q)
+noinline int put_enter_slowly(struct piu_queue *q, int r)
 {
-    return enter_repaired(q, &q->put.lock, put_repair);
+    return enter_slowly(q, r, &q->put.lock, put_repair);
 }
 
-noinline int get_enter_died(struct piu_queue *q)
+noinline int get_enter_slowly(struct piu_queue *q, int r)
 {
-    return enter_repaired(q, &q->get.lock, get_repair);
+    return enter_slowly(q, r, &q->get.lock, get_repair);
 }
 
 /* ---- Looking ----------------------------------------------------------------------- */
@@ -353,20 +363,6 @@ const _Atomic uint32_t *queue_futex(struct piu_queue *q, uint32_t *ret_expected)
     return &q->getters.asleep;
 }
 
-static uint64_t returned_count(const struct piu_queue *q)
-{
-    uint64_t n = 0;
-    uint64_t offset = atomic_load(&q->get.returned);
-
-    while (offset && n < MEMBER_SLOTS) {
-        const struct message *m = arena_at(offset, sizeof(*m));
-
-        n++;
-        offset = m ? m->next : 0;
-    }
-    return n;
-}
-
 size_t piu_queue_qsize(const struct piu_queue *q)
 {
     struct piu_queue *used = (struct piu_queue *)(uintptr_t)q;
@@ -375,7 +371,8 @@ size_t piu_queue_qsize(const struct piu_queue *q)
     if (queue_use(used, &who) < 0)
         return 0;
     gets = queue_gets(used); /* first: a get that comes between makes it no less than 0 */
-    return ((queue_puts(used) - gets) & COUNT_MASK) + returned_count(q);
+    return ((queue_puts(used) - gets) & COUNT_MASK) +
+           atomic_load(&q->get.returned_count);
 }
 
 int piu_queue_shutdown(struct piu_queue *q)
@@ -387,11 +384,11 @@ int piu_queue_shutdown(struct piu_queue *q)
         r = put_enter(q, who);
     if (r < 0)
         return r;
+    queue_tell_pollers(q);
     atomic_store(&q->shut, 1);
     put_leave(q);
     bell_ring_all(&q->getters);
     bell_ring_all(&q->putters);
-    queue_tell_pollers(q);
     return 0;
 }
 

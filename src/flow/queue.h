@@ -19,6 +19,9 @@
  * Q5  while put.message (get.taking) has a block's offset, whoever repairs that side answers
  *     for the block; at any other time the block's word says whose it is
  * Q6  no member's fate is swept inside the locks: the sweep enters them (member_fate_unswept)
+ * Q7  who holds both locks took put.lock first
+ * Q8  a queue's block never becomes anything else (block_new_lasting), so who comes too late
+ *     finds locks and bells; who comes for a message compares the generation
  * Crash: bytes past tail belong to nobody.  Whoever enters after a dead holder repairs first
  * (put_repair, get_repair): what is pending is completed if its word had moved, else undone.
  */
@@ -37,7 +40,7 @@
 #define PLACE_MASK    ((UINT64_C(1) << PLACE_BITS) - 1)
 #define COUNT_MASK    (UINT64_MAX >> PLACE_BITS)
 #define ENTRY_LARGE   (UINT64_C(1) << 63)
-#define NOT_TAKING    UINT64_MAX
+#define FROM_RETURNED UINT64_MAX
 
 struct chunk {
     _Atomic uint64_t next; /* offset */
@@ -51,6 +54,7 @@ static_assert(offsetof(struct chunk, entries) == 384, "shared layout: raise AREN
 /* The head of a block that holds one message: 64 bytes, then the message. */
 struct message {
     uint64_t queue; /* offset */
+    uint64_t generation; /* of the queue (Q8) */
     uint64_t size;
     uint64_t next; /* in get.returned */
     uint64_t redelivered;
@@ -94,11 +98,14 @@ struct get_side {
     uint64_t last;
     _Atomic uint64_t chunk;    /* offset: where head moves */
     uint64_t tail_seen;        /* of that chunk; 0: look */
-    _Atomic uint64_t taking;   /* offset of a block that is being taken; 0 */
-    uint64_t before;           /* head, before that; NOT_TAKING: from `returned` */
-    _Atomic uint64_t returned; /* messages of dead takers, a list */
-    _Atomic uint64_t counting; /* 1 + index of a mark that gets a new count with this get; 0 */
-    uint64_t counting_id;
+    _Atomic uint64_t taking;    /* offset of a block that is being taken; 0 */
+    _Atomic uint64_t returning; /* offset of a dead taker's block that comes back; 0 */
+    uint64_t before;            /* head, before the get; FROM_RETURNED */
+    _Atomic uint64_t returned;  /* messages of dead takers, a list */
+    _Atomic uint64_t returned_count;
+    _Atomic uint64_t counting; /* 1 + index of a mark that gets a new count with this; 0 */
+    uint64_t counting_index;   /* that, before it is under way */
+    uint64_t count_before;
     uint64_t count_after;
     uint32_t lag; /* ns a getter waits when it has caught up: see queue_get.c */
     uint32_t lag_probe;
@@ -111,8 +118,9 @@ struct get_side {
 };
 
 struct piu_queue {
-    _Atomic uint64_t stamp;
-    uint64_t maxsize; /* 0: none */
+    _Atomic uint64_t stamp; /* 0: it is free, or being freed */
+    uint64_t generation;    /* counts the queues that were in this block */
+    uint64_t maxsize;       /* 0: none */
     uint32_t counts_tasks;
     uint32_t declares_putters;
     _Atomic uint32_t shut;
@@ -126,7 +134,7 @@ struct piu_queue {
     alignas(128) struct bell joiners;
 };
 
-#define QUEUE_BLOCK 8192u /* the first chunk takes what the struct leaves */
+#define QUEUE_BLOCK LASTING_SIZE /* the first chunk takes what the struct leaves */
 
 static inline struct chunk *queue_first(struct piu_queue *q)
 {
@@ -182,15 +190,20 @@ static inline struct chunk *queue_chunk(uint64_t offset)
 uint64_t queue_puts(struct piu_queue *q); /* counted for ever, modulo 2^36 */
 uint64_t queue_gets(struct piu_queue *q);
 
-int put_enter_died(struct piu_queue *q); /* the last holder died: repairs.  0, -ESTALE */
-int get_enter_died(struct piu_queue *q);
+/* The last holder died (`r`): repairs; freed meanwhile: leaves.  0, -ESTALE. */
+int put_enter_slowly(struct piu_queue *q, int r);
+int get_enter_slowly(struct piu_queue *q, int r);
+
+static inline bool queue_is_free(const struct piu_queue *q)
+{
+    return atomic_load_explicit(&q->stamp, memory_order_relaxed) != QUEUE_STAMP;
+}
 
 static inline int put_enter(struct piu_queue *q, uint64_t who)
 {
     int r = owner_enter(&q->put.lock, who);
 
-    q->put.last = who;
-    return likely(r == 0) ? 0 : put_enter_died(q);
+    return likely(r == 0 && !queue_is_free(q)) ? 0 : put_enter_slowly(q, r);
 }
 
 static inline void put_leave(struct piu_queue *q)
@@ -202,8 +215,7 @@ static inline int get_enter(struct piu_queue *q, uint64_t who)
 {
     int r = owner_enter(&q->get.lock, who);
 
-    q->get.last = who;
-    return likely(r == 0) ? 0 : get_enter_died(q);
+    return likely(r == 0 && !queue_is_free(q)) ? 0 : get_enter_slowly(q, r);
 }
 
 static inline void get_leave(struct piu_queue *q)
@@ -219,8 +231,11 @@ bool queue_has_ended(struct piu_queue *q); /* shut down, or its last putter ende
 /* The futex of those who wait for a message: set before the last look, for piu_wait_any. */
 const _Atomic uint32_t *queue_futex(struct piu_queue *q, uint32_t *ret_expected);
 
+/* put.lock is held: before what makes the queue ready. */
 void queue_tell_pollers(struct piu_queue *q);
-void queue_drain_poller(struct piu_queue *q, uint64_t who); /* it is empty: not readable */
+/* It looks empty: their descriptors are readable no longer.  Locks are not held. */
+void queue_calm_pollers(struct piu_queue *q, uint64_t who);
+void queue_free_pollers(struct piu_queue *q, uint64_t who); /* put.lock is held */
 
 /* Under put.lock: a chunk behind the last, with room for `units`. */
 int queue_grow(struct piu_queue *q, uint64_t units);
@@ -231,16 +246,22 @@ void queue_discard(_Atomic uint64_t *word);
 int message_new(struct piu_queue *q, size_t size, struct message **ret); /* scratch, the caller's */
 int put_block(struct piu_queue *q, uint64_t who, struct message *m, bool reserved);
 void reservation_repair(struct piu_queue *q);
+/* The queue that a message belongs to; NULL: it is gone, or another has its place. */
+struct piu_queue *message_queue(const struct message *m);
 void get_repair(struct piu_queue *q);
+void queue_empty(struct piu_queue *q); /* get.lock is held: all messages go, for good */
 
 /*
- * Tasks (tasks.c), under get.lock: prepare() writes what a get of `count` messages changes,
- * commit() makes it so; a repair commits if head has moved.
+ * Tasks (tasks.c), under get.lock; nothing where the queue does not count them.  prepare()
+ * finds the mark and what its count will be (-ENOMEM); begin() and end() enclose the commit
+ * of the get, then apply(); a repair applies, or undoes, what is under way.
  */
-int tasks_prepare(struct piu_queue *q, uint64_t who, uint64_t count, uint64_t before);
-void tasks_commit(struct piu_queue *q, bool got);
-void tasks_repair(struct piu_queue *q, bool got);
-void tasks_give_back(struct piu_queue *q, uint64_t dead_id); /* one of what it got comes again */
+int tasks_prepare(struct piu_queue *q, uint64_t id, int64_t change);
+void tasks_begin(struct piu_queue *q);
+void tasks_apply(struct piu_queue *q);
+void tasks_undo(struct piu_queue *q);
+void tasks_end(struct piu_queue *q);
+void tasks_repair(struct piu_queue *q); /* task_done */
 
 bool queue_check(struct piu_queue *q);
 

@@ -10,10 +10,13 @@ static struct queue_roll *roll_at(_Atomic uint64_t *word)
 {
     struct queue_roll *roll = arena_at(atomic_load(word), sizeof(*roll));
 
-    return roll && arena_has(roll->marks, roll->capacity * sizeof(roll->marks[0])) ? roll : NULL;
+    return roll && roll->capacity <= 2 * MEMBER_SLOTS &&
+                   arena_has(roll->marks, roll->capacity * sizeof(roll->marks[0]))
+               ? roll
+               : NULL;
 }
 
-/* A larger one in its place: made aside, then the word moves. */
+/* A larger one in its place: made aside, then the word moves, and with it both blocks (B4). */
 static int roll_grow(_Atomic uint64_t *word)
 {
     struct queue_roll *old = roll_at(word);
@@ -31,6 +34,10 @@ static int roll_grow(_Atomic uint64_t *word)
 
         atomic_store(&roll->marks[i].id, had ? atomic_load(&old->marks[i].id) : 0);
         atomic_store(&roll->marks[i].count, had ? atomic_load(&old->marks[i].count) : 0);
+    }
+    if (old && block_take(old, BLOCK_SCRATCH, word) < 0) {
+        block_free(roll);
+        return -EBADMSG;
     }
     atomic_store(word, arena_offset(roll));
     block_give(roll);
@@ -50,15 +57,32 @@ static struct queue_mark *roll_find(_Atomic uint64_t *word, uint64_t id)
     return NULL;
 }
 
+/* A free one; else that of a member that has ended and means nothing more. */
+static struct queue_mark *roll_free_mark(_Atomic uint64_t *word, bool counts)
+{
+    struct queue_mark *mark = roll_find(word, 0);
+    struct queue_roll *roll = roll_at(word);
+
+    for (uint32_t i = 0; roll && i < roll->capacity && !mark; i++) {
+        struct queue_mark *m = &roll->marks[i];
+
+        if ((!counts || !atomic_load(&m->count)) &&
+            member_fate_unswept(atomic_load(&m->id)) != FATE_ALIVE)
+            mark = m;
+    }
+    return mark;
+}
+
 /* The member's mark; made if it has none. */
-static int roll_mark(_Atomic uint64_t *word, uint64_t id, struct queue_mark **ret)
+static int roll_mark(_Atomic uint64_t *word, uint64_t id, bool counts, struct queue_mark **ret)
 {
     struct queue_mark *mark = roll_find(word, id);
     int r = 0;
 
     while (!mark) {
-        mark = roll_find(word, 0);
+        mark = roll_free_mark(word, counts);
         if (mark) {
+            atomic_store(&mark->id, 0);
             atomic_store(&mark->count, 0);
             atomic_store(&mark->id, id);
         } else if ((r = roll_grow(word)) < 0) {
@@ -83,26 +107,56 @@ static struct queue_mark *mark_at(_Atomic uint64_t *word, uint64_t index)
 
 /* ---- With each get -------------------------------------------------------------------- */
 
-int tasks_prepare(struct piu_queue *q, uint64_t who, uint64_t count, uint64_t before)
+int tasks_prepare(struct piu_queue *q, uint64_t id, int64_t change)
 {
-    struct queue_mark *mark;
-    int r = roll_mark(&q->get.got_by, who & ID_MASK, &mark);
+    struct queue_mark *mark = NULL;
+    int r = 0;
 
-    if (r < 0)
+    q->get.counting_index = 0;
+    if (!q->counts_tasks)
+        return 0;
+    if (change > 0)
+        r = roll_mark(&q->get.got_by, id, true, &mark);
+    else
+        mark = roll_find(&q->get.got_by, id);
+    if (r < 0 || !mark || (change < 0 && !atomic_load(&mark->count)))
         return r;
-    q->get.before = before;
-    q->get.count_after = atomic_load(&mark->count) + count;
-    atomic_store(&q->get.counting, mark_index(&q->get.got_by, mark));
+    q->get.count_before = atomic_load(&mark->count);
+    q->get.count_after = q->get.count_before + (uint64_t)change;
+    q->get.counting_index = mark_index(&q->get.got_by, mark);
     return 0;
 }
 
-void tasks_commit(struct piu_queue *q, bool got)
+void tasks_begin(struct piu_queue *q)
+{
+    if (unlikely(q->counts_tasks))
+        atomic_store(&q->get.counting, q->get.counting_index);
+}
+
+static void count_set(struct piu_queue *q, uint64_t count)
 {
     struct queue_mark *mark = mark_at(&q->get.got_by, atomic_load(&q->get.counting));
 
-    if (mark && got)
-        atomic_store(&mark->count, q->get.count_after);
-    atomic_store(&q->get.counting, 0);
+    if (mark)
+        atomic_store(&mark->count, count);
+}
+
+void tasks_apply(struct piu_queue *q)
+{
+    if (unlikely(q->counts_tasks))
+        count_set(q, q->get.count_after);
+}
+
+void tasks_undo(struct piu_queue *q)
+{
+    if (unlikely(q->counts_tasks))
+        count_set(q, q->get.count_before);
+}
+
+void tasks_end(struct piu_queue *q)
+{
+    if (unlikely(q->counts_tasks))
+        atomic_store(&q->get.counting, 0);
 }
 
 static void finishing_apply(struct piu_queue *q)
@@ -116,19 +170,9 @@ static void finishing_apply(struct piu_queue *q)
     atomic_store(&q->get.finishing, 0);
 }
 
-void tasks_repair(struct piu_queue *q, bool got)
+void tasks_repair(struct piu_queue *q)
 {
-    tasks_commit(q, got);
     finishing_apply(q);
-}
-
-void tasks_give_back(struct piu_queue *q, uint64_t dead_id)
-{
-    struct queue_mark *mark = roll_find(&q->get.got_by, dead_id & ID_MASK);
-    uint64_t count = mark ? atomic_load(&mark->count) : 0;
-
-    if (count)
-        atomic_store(&mark->count, count - 1);
 }
 
 /* ---- task_done and join ------------------------------------------------------------------ */
@@ -262,7 +306,7 @@ int piu_queue_putter(struct piu_queue *q)
         r = put_enter(q, who);
     if (r < 0)
         return r;
-    r = roll_mark(&q->put.putters, who & ID_MASK, &mark);
+    r = roll_mark(&q->put.putters, who & ID_MASK, false, &mark);
     if (r == 0) {
         atomic_store(&mark->count, 1);
         atomic_store(&q->had_putter, 1);
@@ -282,28 +326,37 @@ int piu_queue_putter_done(struct piu_queue *q)
     if (r < 0)
         return r;
     mark = roll_find(&q->put.putters, who & ID_MASK);
-    if (mark)
+    if (mark) {
+        queue_tell_pollers(q); /* it may have been the last */
         atomic_store(&mark->id, 0);
+    }
     put_leave(q);
     bell_ring_all(&q->getters);
     return mark ? 0 : -EINVAL;
 }
 
+/* Is a declared putter alive?  Without locks: a roll that was replaced meanwhile tells nothing. */
+static bool has_putters(struct piu_queue *q)
+{
+    for (;;) {
+        uint64_t offset = atomic_load(&q->put.putters);
+        struct queue_roll *roll = roll_at(&q->put.putters);
+
+        for (uint32_t i = 0; roll && i < roll->capacity; i++) {
+            uint64_t id = atomic_load(&roll->marks[i].id);
+
+            if (id && (member_seems_alive(id) || member_fate_unswept(id) == FATE_ALIVE))
+                return true;
+        }
+        if (atomic_load(&q->put.putters) == offset)
+            return false;
+    }
+}
+
 /* Asked by getters that found nothing, so often that memory must be enough for most. */
 bool queue_has_ended(struct piu_queue *q)
 {
-    struct queue_roll *roll;
-
     if (atomic_load(&q->shut))
         return true;
-    if (!q->declares_putters || !atomic_load(&q->had_putter))
-        return false;
-    roll = roll_at(&q->put.putters);
-    for (uint32_t i = 0; roll && i < roll->capacity; i++) {
-        uint64_t id = atomic_load(&roll->marks[i].id);
-
-        if (id && (member_seems_alive(id) || member_fate(id) == FATE_ALIVE))
-            return false;
-    }
-    return true;
+    return q->declares_putters && atomic_load(&q->had_putter) && !has_putters(q);
 }

@@ -114,14 +114,29 @@ static bool spin_before_sleep(struct bell *b, struct piu_queue *q, queue_looks *
            yield_until(q, looks_ready);
 }
 
+/* Who only ever asks, and never sleeps, looks after the dead as well: now and then. */
+static noinline void look_now_and_then(void)
+{
+    static _Thread_local int64_t next;
+    static _Thread_local unsigned looks;
+    int64_t now = clock_now();
+
+    if (now < next)
+        return;
+    next = now + SLICE_FIRST;
+    member_sweep_dead(++looks % THOROUGH == 0);
+}
+
 int wait_at(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint64_t who,
             struct waiting *w)
 {
     int64_t left, began;
     int r;
 
-    if (w->timeout <= 0)
+    if (w->timeout <= 0) {
+        look_now_and_then();
         return -ETIMEDOUT;
+    }
     if (!w->slept && spin_before_sleep(b, q, looks_ready, who, w->timeout))
         return 0;
     if (!w->deadline)

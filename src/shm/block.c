@@ -712,19 +712,31 @@ int block_free_from(_Atomic uint64_t *into)
     return block_free(block);
 }
 
-void block_reap(void *block, uint64_t dead_id)
+int block_inherit(void *block, uint64_t dead_id, enum block_purpose purpose)
 {
     _Atomic uint64_t *word = word_of(block);
-    uint64_t who, offset = arena_offset(block), owner = dead_id & ID_OWNER;
+    uint64_t who, offset = arena_offset(block);
     struct held *cell;
+    int r = member_who(&who);
 
-    if (!word || member_who(&who) < 0)
-        return;
+    if (r < 0 || !word)
+        return r < 0 ? r : -ESTALE;
     cell = cell_take(member_of(who), who, offset, 0);
-    /* ours first: of two sweepers that both punched, one would clear what the next owner wrote */
-    if (pass_on(word, owner, BLOCK_SCRATCH, who & ID_OWNER))
-        free_word(block, word, who & ID_OWNER, owner != (who & ID_OWNER));
+    if (pass_on(word, dead_id & ID_OWNER, purpose, who & ID_OWNER))
+        return 0;
     cell_drop(cell, who, offset);
+    return -ESTALE;
+}
+
+/* Ours first: of two sweepers that both punched, one would clear what the next owner wrote. */
+void block_reap(void *block, uint64_t dead_id)
+{
+    uint64_t who, offset = arena_offset(block);
+
+    if (block_inherit(block, dead_id, BLOCK_SCRATCH) < 0 || member_who(&who) < 0)
+        return;
+    free_word(block, word_of(block), who & ID_OWNER, (dead_id & ID_OWNER) != (who & ID_OWNER));
+    cell_drop(cell_find(member_of(who), who, offset), who, offset);
 }
 
 bool block_is(const void *address)

@@ -56,7 +56,11 @@ void block_aim(void *block, const _Atomic uint64_t *into);
 void block_set_purpose(void *block, enum block_purpose purpose);
 /* Found in a dead member's words: make it the family's.  false: it is not there any more. */
 bool block_settle(void *block);
-/* In the sweep: a block that the dead one still owns is freed, once.  May be called by many. */
+/*
+ * In the sweep, where many may do the same at once: from the dead owner to the caller (-ESTALE:
+ * it is not the dead one's any more), or free.
+ */
+int block_inherit(void *block, uint64_t dead_id, enum block_purpose purpose);
 void block_reap(void *block, uint64_t dead_id);
 /* By its owner, or by anybody if it is the family's.  -EINVAL: not a block, free, another's. */
 int block_free(void *block);

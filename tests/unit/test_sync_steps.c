@@ -1,8 +1,8 @@
 /*
  * Killed at every instruction of a call, each time with fresh objects: then a survivor finds
- * everything sound, and what is due in order.  A call of more than 1000 instructions (with a
- * look at dead members, or a first table) is killed at each second, third ... only, unless
- * PIU_EVERY_STEP is in the environment.
+ * everything sound, and what is due in order.  A call of more than 400 instructions (with a look
+ * at dead members, or a first table) is killed at each second, third ... only, unless
+ * PIU_EVERY_STEP is in the environment (with --limit 3600: some minutes a test).
  */
 #include "step.h"
 #include "waits.h"
@@ -104,7 +104,7 @@ static void kill_everywhere(const struct operation_case *c)
     step_record(&step, &trace);
     victim_end(&v);
     CHECK(trace.count > 20);
-    stride = getenv("PIU_EVERY_STEP") ? 1 : 1 + trace.count / 1000;
+    stride = getenv("PIU_EVERY_STEP") ? 1 : 1 + trace.count / 400;
     for (size_t n = 0; n <= trace.count; n += stride) {
         victim_new(&step, &v);
         step_kill(&step, &trace, n);
