@@ -23,6 +23,7 @@ struct digest {
     unsigned char sha256[32];
     int error;        /* errno where the file could not be read, and there is no digest */
     _Atomic pid_t by; /* the process that is, or was, at it */
+    pid_t before;     /* the one that died over it, where this is another try */
 };
 
 /*
@@ -85,8 +86,9 @@ static void pass_work(struct pass *pass, size_t first, size_t last)
         struct digest *digest = &pass->digests[i];
         _Atomic uint64_t *mark = &pass->marks[i];
 
+        digest->before = digest->by;
         digest->by = getpid();
-        atomic_store_explicit(mark, 0, memory_order_relaxed); /* it may be a second try */
+        atomic_store_explicit(mark, 0, memory_order_relaxed);
         digest->error =
             hash_file(pass->tree.files[i].path, pass->hashing, digest->sha256, mark);
         /* release, for the acquire in pass_done(): who sees DONE sees the digest */
@@ -240,18 +242,17 @@ static void print_losses(const struct pass *pass, const struct piu_report *repor
 {
     const struct piu_loss *loss;
     size_t losses = piu_report_losses(report, &loss);
-    uint64_t bytes;
+    const struct file *files = pass->tree.files;
 
-    printf("%-14s%zu\n", "losses", losses);
-    for (; losses > 0; losses--, loss++) {
-        printf("%-14sworker %d (%s) while hashing %s; ", "", (int)loss->pid,
-               loss->exitcode < 0 ? strsignal(-loss->exitcode) : "exit",
-               pass->tree.files[loss->first].path);
-        if (pass_done(pass, loss->first, &bytes))
-            printf("%d tried again, well\n", (int)pass->digests[loss->first].by);
-        else
-            printf("%u tries, given up\n", loss->attempts);
-    }
+    printf("%-14s%zu\n", "lost", losses);
+    for (size_t i = 0; i < losses; i++)
+        printf("%-14sworker %d died %u times over %s\n", "", (int)loss[i].pid,
+               loss[i].attempts, files[loss[i].first].path);
+    for (size_t i = 0; i < pass->tree.count; i++)
+        if (pass->digests[i].before != 0)
+            printf("%-14sworker %d died while it hashed %s; worker %d did it again\n",
+                   "tried again", (int)pass->digests[i].before, files[i].path,
+                   (int)pass->digests[i].by);
 }
 
 static size_t print_differences(const struct pass *a, const struct pass *b)
