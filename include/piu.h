@@ -144,6 +144,8 @@ struct piu_start_keywords {
  *     -EBUSY     it is started already         -EAGAIN   RLIMIT_NPROC, or cgroup's pids.max
  *     -ENOTSUP   PIU_ZYGOTE without a zygote   -EFAULT   PIU_ZYGOTE: *p must lie in shared
  *     -ENOENT... PIU_EXEC: what exec said      memory (its name is copied)
+ *     -ECHILD    the zygote was killed; another piu_init(.zygote = true) makes a new one
+ *     -EMFILE    no descriptor is left         -ENOEXEC  PIU_ZYGOTE: it lacks the code
  * A child that is not a daemon is joined when its starter leaves by exit().  Killed half
  * way: no child, or a child that runs without its starter.
  */

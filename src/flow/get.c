@@ -382,25 +382,31 @@ static void copy_out(struct request *ret)
 #define LAG_LEAST 25u
 #define LAG_PROBE 64u
 
+/* Without locks: threads may write over what others have learned. */
 static void lag(struct piu_queue *q)
 {
     struct chunk *c = arena_at(atomic_load_explicit(&q->get.chunk, memory_order_relaxed), sizeof(*c));
+    uint32_t now = atomic_load_explicit(&q->get.lag, memory_order_relaxed);
+    uint32_t probe = atomic_load_explicit(&q->get.lag_probe, memory_order_relaxed) + 1;
     uint64_t before, after;
 
-    if (q->get.lag == 0 && ++q->get.lag_probe % LAG_PROBE)
-        return;
-    if (q->get.lag == 0)
-        q->get.lag = LAG_LEAST;
+    if (now == 0) {
+        atomic_store_explicit(&q->get.lag_probe, probe, memory_order_relaxed);
+        if (probe % LAG_PROBE)
+            return;
+        now = LAG_LEAST;
+    }
     if (!c)
         return;
     before = atomic_load_explicit(&c->tail, memory_order_relaxed);
-    for (uint32_t i = 0; i < q->get.lag; i += LAG_LEAST)
+    for (uint32_t i = 0; i < now; i += LAG_LEAST)
         cpu_relax();
     after = atomic_load_explicit(&c->tail, memory_order_relaxed);
     if (count_of(after) - count_of(before) >= 2)
-        q->get.lag = q->get.lag * 2 < LAG_MOST ? q->get.lag * 2 : LAG_MOST;
+        now = now * 2 < LAG_MOST ? now * 2 : LAG_MOST;
     else if (after == before)
-        q->get.lag = q->get.lag > LAG_LEAST ? q->get.lag / 2 : 0;
+        now = now > LAG_LEAST ? now / 2 : 0;
+    atomic_store_explicit(&q->get.lag, now, memory_order_relaxed);
 }
 
 /* Nothing is left, nor comes: but what a dead one had taken is to come first. */
@@ -459,6 +465,8 @@ static int get(struct piu_queue *q, struct request *request, int64_t timeout)
     return r;
 }
 
+static char nothing[1]; /* where 0 bytes are: memcpy wants an address */
+
 int piu_queue_get(struct piu_queue *q, void *data, size_t *size, int64_t timeout)
 {
     struct request request = {.how = INTO_BUFFER, .data = data};
@@ -466,6 +474,8 @@ int piu_queue_get(struct piu_queue *q, void *data, size_t *size, int64_t timeout
 
     if (unlikely(!size || (!data && *size)))
         return -EINVAL;
+    if (unlikely(!data))
+        request.data = nothing;
     request.size = *size;
     r = get(q, &request, timeout);
     if (likely(r >= 0) || r == -EMSGSIZE)
@@ -492,6 +502,7 @@ int piu_queue_take(struct piu_queue *q, void **ret, size_t *ret_size, int64_t ti
 
     if (r < 0)
         return r;
+    block_aim(request.message, NULL); /* it may be held for long: the cell may give way */
     *ret = request.message->bytes;
     *ret_size = request.size;
     return r;
@@ -578,6 +589,8 @@ int piu_queue_get_many(struct piu_queue *q, void *data, size_t size, size_t coun
         return r;
     if (!ret_count || (!data && size && count) || __builtin_mul_overflow(size, count, &bytes))
         return -EINVAL;
+    if (!data)
+        data = nothing;
     while ((r = get_some(q, who, data, size, count, &done, &news)) == -EAGAIN && done == 0) {
         if (is_over(q)) {
             r = -EPIPE;

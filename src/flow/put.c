@@ -153,8 +153,11 @@ int piu_queue_put(struct piu_queue *q, const void *data, size_t size, int64_t ti
 
     if (unlikely(r < 0))
         return r;
-    if (unlikely(!data && size))
-        return -EINVAL;
+    if (unlikely(!data)) {
+        if (size)
+            return -EINVAL;
+        data = ""; /* memcpy wants an address */
+    }
     if (unlikely(size > INLINE_MAX))
         return put_large(q, who, data, size, timeout);
     r = put_small(q, who, data, size);
@@ -224,6 +227,8 @@ int piu_queue_put_many(struct piu_queue *q, const void *data, size_t size, size_
         return r;
     if (!ret_count || (!data && size && count) || __builtin_mul_overflow(size, count, &bytes))
         return -EINVAL;
+    if (!data)
+        data = "";
     do
         r = size <= INLINE_MAX ? put_many_small(q, who, data, size, count, &done)
                                : put_many_large(q, who, data, size, count, &done);

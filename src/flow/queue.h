@@ -79,7 +79,7 @@ struct bell {
 
 struct put_side {
     owner_word lock;
-    uint64_t last;            /* who was here last, for who waits for it */
+    _Atomic uint64_t last;    /* who was here last, for who waits for it */
     _Atomic uint64_t chunk;   /* offset: where tail moves */
     _Atomic uint64_t pending; /* offset of a chunk that is being linked; 0 */
     _Atomic uint64_t message; /* offset of a large message that is being put; 0 */
@@ -95,7 +95,7 @@ struct put_side {
 
 struct get_side {
     owner_word lock;
-    uint64_t last;
+    _Atomic uint64_t last;
     _Atomic uint64_t chunk;    /* offset: where head moves */
     uint64_t tail_seen;        /* of that chunk; 0: look */
     _Atomic uint64_t taking;    /* offset of a block that is being taken; 0 */
@@ -107,8 +107,8 @@ struct get_side {
     uint64_t counting_index;   /* that, before it is under way */
     uint64_t count_before;
     uint64_t count_after;
-    uint32_t lag; /* ns a getter waits when it has caught up: see queue_get.c */
-    uint32_t lag_probe;
+    _Atomic uint32_t lag; /* ns a getter waits when it has caught up: see get.c */
+    _Atomic uint32_t lag_probe;
     _Atomic uint64_t got_by; /* offset of a queue_roll; 0 */
     _Atomic uint64_t finished; /* messages said to be done, or lost with their getters */
     _Atomic uint64_t finishing; /* 1 + index of the mark whose task_done is under way; 0 */
@@ -203,6 +203,7 @@ static inline int put_enter(struct piu_queue *q, uint64_t who)
 {
     int r = owner_enter(&q->put.lock, who);
 
+    atomic_store_explicit(&q->put.last, who, memory_order_relaxed);
     return likely(r == 0 && !queue_is_free(q)) ? 0 : put_enter_slowly(q, r);
 }
 
@@ -215,6 +216,7 @@ static inline int get_enter(struct piu_queue *q, uint64_t who)
 {
     int r = owner_enter(&q->get.lock, who);
 
+    atomic_store_explicit(&q->get.last, who, memory_order_relaxed);
     return likely(r == 0 && !queue_is_free(q)) ? 0 : get_enter_slowly(q, r);
 }
 

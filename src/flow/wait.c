@@ -108,8 +108,10 @@ static bool yield_until(struct piu_queue *q, queue_looks *looks_ready)
 static bool spin_before_sleep(struct bell *b, struct piu_queue *q, queue_looks *looks_ready,
                               uint64_t who, int64_t timeout)
 {
+    const _Atomic uint64_t *other = b == &q->getters ? &q->put.last : &q->get.last;
+
     return spin_briefly(q, looks_ready) ||
-           (member_worth_spinning(who, b == &q->getters ? q->put.last : q->get.last) &&
+           (member_worth_spinning(who, atomic_load_explicit(other, memory_order_relaxed)) &&
             spin_until(q, looks_ready, timeout)) ||
            yield_until(q, looks_ready);
 }

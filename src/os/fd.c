@@ -193,33 +193,39 @@ static int fd_reopen(int fd, int flags)
     return own < 0 ? -errno : own;
 }
 
-/* The kernel is to send SIGKILL when something happens to `fd`, a read end: to be armed last. */
-static int life_arm(int fd)
+int fd_life_open(int read_end, int *ret_fd)
 {
-    if (fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0 ||
-        fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK) < 0)
-        return -errno;
+    int own = fd_reopen(read_end, O_RDONLY | O_NONBLOCK);
+
+    if (own < 0)
+        return own;
+    *ret_fd = own;
     return 0;
+}
+
+int fd_life_arm(int own)
+{
+    struct pollfd entry = {.fd = own, .events = POLLIN};
+
+    if (fcntl(own, F_SETOWN, getpid()) < 0 || fcntl(own, F_SETSIG, SIGKILL) < 0 ||
+        fcntl(own, F_SETFL, O_ASYNC | O_NONBLOCK) < 0)
+        return -errno;
+    /* A writer that went before the arming sent no signal: look once more, behind it. */
+    if (poll(&entry, 1, 0) < 0)
+        return -errno;
+    return entry.revents & POLLHUP ? -EPIPE : 0;
 }
 
 int fd_life_attach(int read_end, int *ret_fd)
 {
-    cleanup(fd_done) int own = fd_reopen(read_end, O_RDONLY | O_NONBLOCK);
-    struct pollfd entry = {.fd = own, .events = POLLIN};
-    int r;
+    cleanup(fd_done) int own = -1;
+    int r = fd_life_open(read_end, &own);
 
-    if (own < 0)
-        return own;
-    r = life_arm(own);
-    if (r < 0)
-        return r;
-    /* A writer that went before the arming sent no signal: look once more, behind it. */
-    if (poll(&entry, 1, 0) < 0)
-        return -errno;
-    if (entry.revents & POLLHUP)
-        return -EPIPE;
-    *ret_fd = take_fd(&own);
-    return 0;
+    if (r == 0)
+        r = fd_life_arm(own);
+    if (r == 0)
+        *ret_fd = take_fd(&own);
+    return r;
 }
 
 /* An OFD lock: a lock of the process would go when any descriptor of the file is closed. */

@@ -47,6 +47,12 @@ static inline int take_fd(int *fd)
  * On success *ret_fd is the child's own description, to be kept open.
  */
 int fd_life_attach(int read_end, int *ret_fd);
+/*
+ * The two halves: the starter, where /proc is warm, makes the description, and closes its
+ * copy behind the fork; the child arms it.
+ */
+int fd_life_open(int read_end, int *ret_fd);
+int fd_life_arm(int own); /* -EPIPE */
 
 /*
  * A lock on a close-on-exec description of the caller's own, on byte `index` of the file

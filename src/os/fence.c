@@ -13,7 +13,7 @@ static long membarrier(int command)
 
 static bool is_refused(void)
 {
-    static _Atomic int refused = -1; /* read once: getenv races with other people's setenv */
+    static _Atomic int refused = -1; /* read once: getenv races with people's setenv */
     int state = atomic_load_explicit(&refused, memory_order_relaxed);
 
     if (state < 0) {

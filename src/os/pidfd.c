@@ -159,6 +159,8 @@ int pidfd_exitcode(int fd, int *ret)
 {
     struct info info = {.mask = INFO_EXIT};
 
+    if (pidfs_is_refused())
+        return -EOPNOTSUPP;
     if (ioctl(fd, GET_INFO, &info) < 0)
         return errno == EBADF ? -EBADF : -EOPNOTSUPP;
     if (!(info.mask & INFO_EXIT))

@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +23,6 @@ static_assert(sizeof(struct arena_header) <= ARENA_MEMBERS, "shared layout: rais
 
 struct arena arena = {.fd = -1};
 
-/* 0: nobody makes the arena; a pid: a thread of that process does; OPEN: it is there. */
-static _Atomic int opening;
-#define OPEN (-1)
-
 static uint64_t pid_namespace(void)
 {
     struct stat st;
@@ -35,24 +30,49 @@ static uint64_t pid_namespace(void)
     return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
 }
 
+bool arena_is_home(void)
+{
+    uint64_t here = pid_namespace(), home = arena_header()->pid_namespace;
+
+    return here == home || here == 0 || home == 0; /* without /proc nobody can tell */
+}
+
+/* The same file?  A program may have closed our descriptor, and have another at its number. */
+bool arena_is_behind(int fd)
+{
+    struct stat st;
+
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == arena.inode && st.st_dev == arena.device;
+}
+
 int arena_back(uint64_t offset, uint64_t size)
 {
-    return memfd_allocate(arena.fd, offset, size);
+    return arena_is_behind(arena.fd) ? memfd_allocate(arena.fd, offset, size) : -EBADF;
+}
+
+void arena_unback(uint64_t offset, uint64_t size)
+{
+    if (arena_is_behind(arena.fd))
+        (void)memfd_punch(arena.fd, offset, size); /* else it stays, and serves again */
+}
+
+bool arena_witness_is_held(uint64_t index)
+{
+    return !arena_is_behind(arena.fd) || fd_witness_is_held(arena.fd, index);
 }
 
 /* TSan keeps the low addresses to itself: there the kernel chooses, and tests are threads. */
 static int map_somewhere(int fd, uint64_t range, void **ret)
 {
-    if (PIU_TSAN)
-        return memfd_map(fd, range, NULL, ret);
-    for (unsigned place = 0; place < ARENA_PLACES; place++) {
-        void *address = (void *)(uintptr_t)(ARENA_ADDRESS + place * ARENA_RANGE);
-        int r = memfd_map(fd, range, address, ret);
+    int r = -EEXIST;
 
-        if (r != -EEXIST)
-            return r;
+    for (unsigned place = 0; !PIU_TSAN && place < ARENA_PLACES && r == -EEXIST; place++) {
+        void *address = (void *)(uintptr_t)(ARENA_ADDRESS + place * ARENA_RANGE);
+
+        r = memfd_map(fd, range, address, ret);
     }
-    return -EADDRINUSE;
+    /* also where addresses have fewer bits, as on some aarch64: good for forked members */
+    return r < 0 ? memfd_map(fd, range, NULL, ret) : r;
 }
 
 static int map_largest(int fd, uint64_t *ret_range, void **ret)
@@ -70,40 +90,55 @@ static int map_largest(int fd, uint64_t *ret_range, void **ret)
     return r;
 }
 
-static void header_init(struct arena_header *h, const struct arena *a)
+static void header_init(struct arena_header *h, uint64_t range)
 {
-    uint64_t units_max = a->range / UNIT_SIZE;
+    uint64_t units_max = range / UNIT_SIZE;
 
-    h->address = (uint64_t)(uintptr_t)a->base;
-    h->range = a->range;
+    h->address = (uint64_t)(uintptr_t)h;
+    h->range = range;
     h->unit_table = ARENA_MEMBERS + (uint64_t)MEMBER_SLOTS * MEMBER_SIZE;
     h->heap = round_up(h->unit_table + units_max * sizeof(uint64_t), UNIT_SIZE * 4);
-    h->units_max = (a->range - h->heap) / UNIT_SIZE;
+    h->units_max = (range - h->heap) / UNIT_SIZE;
     h->pid_namespace = pid_namespace();
     h->stamp = ARENA_STAMP;
+}
+
+/* The base comes last: who sees it sees all, and a child that was forked half way sees none. */
+static int arena_set(void *base, uint64_t range, int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    arena.range = range;
+    arena.fd = fd;
+    arena.inode = st.st_ino;
+    arena.device = st.st_dev;
+    __atomic_store_n(&arena.base, base, __ATOMIC_RELEASE);
+    return 0;
 }
 
 static int arena_make(void)
 {
     cleanup(fd_done) int fd = -1;
-    struct arena made;
+    uint64_t range = 0;
     void *base;
     int r;
 
     r = memfd_new("piu", &fd);
+    if (r == 0)
+        r = memfd_allocate(fd, 0, sizeof(struct arena_header));
+    if (r == 0)
+        r = map_largest(fd, &range, &base);
     if (r < 0)
         return r;
-    r = memfd_allocate(fd, 0, 4096);
+    header_init(base, range);
+    r = arena_set(base, range, fd);
     if (r < 0)
-        return r;
-    r = map_largest(fd, &made.range, &base);
-    if (r < 0)
-        return r;
-    made.base = base;
-    made.fd = take_fd(&fd);
-    header_init(base, &made);
-    arena = made;
-    return 0;
+        munmap(base, range);
+    else
+        take_fd(&fd);
+    return r;
 }
 
 struct inheritance {
@@ -123,59 +158,50 @@ static bool inheritance_read(struct inheritance *ret)
     return true;
 }
 
-static int arena_inherit(const struct inheritance *from)
+/*
+ * Is it the file that is meant?  The variable may be stale (from a program that was started so
+ * and then exec'ed us): then its descriptor is closed, or is anything at all.
+ */
+static bool inheritance_is_arena(const struct inheritance *from, struct arena_header *ret)
+{
+    int seals = fcntl(from->fd, F_GET_SEALS);
+
+    return seals >= 0 && (seals & F_SEAL_SHRINK) &&
+           pread(from->fd, ret, sizeof(*ret), 0) == (ssize_t)sizeof(*ret) &&
+           ret->stamp >> 16 == ARENA_STAMP >> 16 && ret->address == from->address &&
+           ret->range == from->range;
+}
+
+static int arena_inherit(const struct inheritance *from, const struct arena_header *h)
 {
     void *base;
     int r;
 
-    if (from->stamp != ARENA_STAMP)
+    if (h->stamp != ARENA_STAMP || from->stamp != ARENA_STAMP)
         return -EPROTO; /* another version of piu */
     r = memfd_map(from->fd, from->range, (void *)(uintptr_t)from->address, &base);
     if (r < 0)
         return r == -EEXIST ? -EADDRINUSE : r;
-    if (((struct arena_header *)base)->stamp != ARENA_STAMP ||
-        ((struct arena_header *)base)->pid_namespace != pid_namespace()) {
-        munmap(base, from->range);
-        return -EXDEV;
-    }
     fd_set_inheritable(from->fd, false);
-    arena = (struct arena){.base = base, .range = from->range, .fd = from->fd};
-    return 0;
+    r = arena_set(base, from->range, from->fd);
+    if (r < 0)
+        munmap(base, from->range);
+    else
+        arena.inherited_id = from->id;
+    return r;
 }
 
-static int arena_open_once(void)
-{
-    struct inheritance from;
-
-    /* a stale variable, from a program that was itself started so and then exec'ed us, is no
-       error: its descriptor is closed, and a family of our own begins */
-    if (inheritance_read(&from) && fcntl(from.fd, F_GETFD) >= 0)
-        return arena_inherit(&from);
-    return arena_make();
-}
-
+/* Called by one thread at a time. */
 int arena_open(void)
 {
-    int me = (int)getpid();
-    int state;
+    struct inheritance from;
+    struct arena_header header;
 
-    /* acquire, for the release below: who sees OPEN sees the arena */
-    while ((state = atomic_load_explicit(&opening, memory_order_acquire)) != OPEN) {
-        int r;
-
-        if (state == me) {
-            sched_yield(); /* another thread makes it: some 100 us */
-            continue;
-        }
-        /* 0, or the parent forked while its other thread was at it: ours to do */
-        if (!atomic_compare_exchange_strong(&opening, &state, me))
-            continue;
-        r = arena_open_once();
-        atomic_store_explicit(&opening, r < 0 ? 0 : OPEN, memory_order_release);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    if (arena.base)
+        return 0;
+    if (inheritance_read(&from) && inheritance_is_arena(&from, &header))
+        return arena_inherit(&from, &header);
+    return arena_make();
 }
 
 int arena_export(char *ret, size_t room, uint64_t member_id)
@@ -190,24 +216,30 @@ int arena_export(char *ret, size_t room, uint64_t member_id)
 
 uint64_t arena_inherited_id(void)
 {
-    struct inheritance from;
+    return arena.inherited_id & UINT64_C(0x0000ffff7fffffff);
+}
 
-    return inheritance_read(&from) ? from.id & UINT64_C(0x0000ffff7fffffff) : 0;
+/* [offset, offset + size) lies in that part of the heap that has memory. */
+static bool heap_has(uint64_t offset, size_t size)
+{
+    const struct arena_header *h = arena_header();
+    /* acquire, for the release in grow() */
+    uint64_t end = h->heap +
+                   atomic_load_explicit(&h->committed, memory_order_acquire) * UNIT_SIZE;
+
+    return offset >= h->heap && offset < end && size <= end - offset;
 }
 
 bool arena_has(const void *p, size_t size)
 {
-    uint64_t offset;
+    /* acquire, for the release in arena_set(): anybody may ask, at any time */
+    const unsigned char *base = __atomic_load_n(&arena.base, __ATOMIC_ACQUIRE);
 
-    if (!arena.base || (const unsigned char *)p < arena.base)
-        return false;
-    offset = arena_offset(p);
-    return offset >= arena_header()->heap && offset < arena.range && size <= arena.range - offset;
+    return base && (const unsigned char *)p >= base &&
+           heap_has((uint64_t)((const unsigned char *)p - base), size);
 }
 
 void *arena_at(uint64_t offset, size_t size)
 {
-    void *p = arena.base + offset;
-
-    return offset < arena.range && arena_has(p, size) ? p : NULL;
+    return arena.base && heap_has(offset, size) ? arena.base + offset : NULL;
 }

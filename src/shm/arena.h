@@ -18,7 +18,7 @@
 #include "os/base.h"
 
 #define UNIT_SIZE      UINT64_C(16384)
-#define ARENA_STAMP    UINT64_C(0x706975000002) /* raise with any change of shared layout */
+#define ARENA_STAMP    UINT64_C(0x706975000003) /* raise with any change of shared layout */
 #define ARENA_MEMBERS  UINT64_C(16384)              /* where the table of members begins */
 #define MEMBER_SLOTS   16384u                       /* slot 0 is nobody */
 #define MEMBER_SIZE    1024u
@@ -39,8 +39,9 @@ struct arena_header {
     uint64_t pid_namespace; /* inode; members of another one are refused */
     _Atomic uint32_t heavy_fences; /* a member could not register: see os/fence.h */
 
+    alignas(64) _Atomic uint64_t committed; /* units; read by all, often */
+
     alignas(64) _Atomic uint64_t heap_lock; /* an owner word */
-    _Atomic uint64_t committed;             /* units */
     _Atomic uint64_t first_free;            /* hint: no free unit below */
     _Atomic uint64_t used_top;              /* units at and above were never handed out */
 
@@ -60,6 +61,8 @@ struct arena_header {
 struct arena {
     unsigned char *base; /* NULL: no family yet */
     uint64_t range;
+    uint64_t inode, device; /* of the file: is it still the one behind fd? */
+    uint64_t inherited_id;  /* claimed member id that came with exec; 0: none */
     int fd;
 };
 
@@ -70,17 +73,28 @@ static inline struct arena_header *arena_header(void)
     return (struct arena_header *)(void *)arena.base;
 }
 
-/* The family, made at first use.  0, -ENOMEM, -EMFILE, -EADDRINUSE, -EXDEV ... */
+/*
+ * The family, made at first use, by one thread of a process at a time (member_join()).
+ *     -EMFILE   -ENOMEM   -EADDRINUSE   the inherited one's place is taken here
+ *     -EPROTO   the inherited one is of another version of piu
+ */
 int arena_open(void);
+bool arena_is_home(void); /* the caller is in the pid namespace that the family began in */
 
 /* For exec: PIU_FAMILY=<address>:<range>:<fd>:<stamp>:<claimed member id>, in hexadecimal. */
 int arena_export(char *ret, size_t room, uint64_t member_id);
-uint64_t arena_inherited_id(void); /* the claimed member id that came with exec; 0: none */
+uint64_t arena_inherited_id(void);
 
-/* Memory for bytes [offset, offset + size) of the file; -ENOMEM. */
+/*
+ * Memory for bytes [offset, offset + size) of the file.  -ENOMEM; -EBADF: the program has closed
+ * the arena's descriptor.  And the other way, if possible.
+ */
 int arena_back(uint64_t offset, uint64_t size);
+void arena_unback(uint64_t offset, uint64_t size);
+bool arena_is_behind(int fd);               /* the file behind `fd` is the arena */
+bool arena_witness_is_held(uint64_t index); /* true where it cannot be told; see os/fd.h */
 
-/* Is [p, p + size) inside the heap? */
+/* Is [p, p + size) inside the heap, where it has memory?  Anybody, also before joining. */
 bool arena_has(const void *p, size_t size);
 
 /* Offsets are what shared structures store; 0 is none.  at() of a bad offset is NULL. */

@@ -6,12 +6,18 @@
  *    span         4 units, aligned: a header with one word for each block, then blocks of one size
  *
  *    a word       59..58 kind   57..34 units   33..31 purpose   30..0 owner (0: the family)
+ *                 (of a span: 30..0 class)
  *
  * B1  a block is used if and only if its word is not 0: one CAS allocates, one store frees
  * B2  the word names the owner: a member until it gives the block to the family
  * B3  a block owned by a member stands in one of its held cells, or held_overflow is set:
  *     cells may say too much, never too little
- * B4  a block with `into` belongs to the family from the moment *into has its offset
+ * B4  a block with `into` belongs to the family from the moment *into has its offset; it has a
+ *     cell for sure
+ * B5  behind its head a run is written only by the member that its word names; whoever punches it
+ *     has first made it so
+ * B6  hints may be wrong after a death (first_free too high, a span `full` that is not): before the
+ *     heap grows all is looked through again, and the sweep takes `full` away
  * Crash: what a dead member owned is freed by the sweep, or passed on by its purpose (B4 first);
  * whoever finds such an offset in a dead member's word calls block_settle() before using it.
  */
@@ -29,8 +35,9 @@ enum block_purpose {
 };
 
 /*
- * A block of at least `size` bytes, aligned to 64 (to 128 if `size` is a multiple of it), not zeroed, owned by the caller (`into`
- * NULL), or to be given to the word `into` (in shared memory).  -ENOMEM.
+ * A block of at least `size` bytes, aligned to 64 (to 128 if `size` is a multiple of it), not
+ * zeroed, owned by the caller (`into` NULL), or to be given to the word `into` (in shared
+ * memory).  -ENOMEM.
  */
 int block_new(size_t size, enum block_purpose purpose, _Atomic uint64_t *into, void **ret);
 /* The family's from now on (after *into was stored, where there is one). */
@@ -80,10 +87,13 @@ bool block_is_mine(const void *block, enum block_purpose purpose);
 /* Called by the sweep for each block that an ended member owned with this purpose. */
 typedef void block_orphan(void *block, uint64_t dead_id, bool died);
 void block_on_orphan(enum block_purpose purpose, block_orphan *function);
-void block_sweep(uint64_t dead_id, bool died);
+/* -errno: the caller could not become a member, so not all is done. */
+int block_sweep(uint64_t id, bool died);
 
-bool block_check(void);      /* is the whole heap sound? */
-uint64_t block_in_use(void); /* bytes in used blocks and spans, for tests */
-uint64_t block_count(void);  /* used blocks, for tests */
+/* Is the whole heap sound?  Enters the heap lock, which repairs what a dead one left. */
+bool block_check(void);
+/* For tests. */
+uint64_t block_in_use(void); /* bytes in used runs, and in spans, whether used or not */
+uint64_t block_count(void);  /* used blocks */
 
 #endif

@@ -4,16 +4,17 @@
  *    life word   63        31  30        9  8    3   2..0
  *                | generation | pid        |  0    | state |
  *
- *    FREE --claim--> CLAIMED(pid of the claimer) --join--> LIVE(pid)
- *     ^                 `-- the claimer died -- any ---.      |    `-- left -- itself --.
- *     |                                                |      `-- died -- any survivor -|
- *     `------------ generation + 1 -- any ---- ENDING(left or died) <-------------------'
+ *    FREE --claim--> CLAIMED(pid of the claimer) --join--> LIVE(pid) --leave--> LEFT(pid)
+ *     ^                 |                                    |                    |
+ *     |                 | claimer died: any                  | died: any          | its process
+ *     |                 v                                    v                    v has ended: any
+ *     `--- generation + 1 ------------------------------- DIED(pid) --- swept: any ---'
  *
  * M1  a record's plain fields are written only by the process whose pid is in a CLAIMED word
  * M2  a member id names a slot and a generation; generation and slot never come together twice
- * M3  the sweep of a generation has ended before its slot is FREE again
- * M4  died[] says for the last HISTORY generations whether they died; older ones count as died
- * Crash: a sweeper that is killed leaves ENDING; the next one that looks does it all again.
+ * M3  a slot is FREE again only when its process has ended, or execs, and its sweep has after that
+ * M4  left[] says for the last HISTORY generations which left; all others died
+ * Crash: a sweeper that is killed leaves LEFT or DIED; the next one that looks does it all again.
  */
 #ifndef PIU_SHM_MEMBER_H
 #define PIU_SHM_MEMBER_H
@@ -36,7 +37,8 @@
 #define WHO_MASK     UINT64_C(0xffffffff7fffffff)
 #define ID_OWNER     UINT32_C(0x7fffffff) /* slot and low generation: enough until the sweep */
 #define NAME_SIZE    32
-#define HISTORY      256
+#define HISTORY_WORDS 4
+#define HISTORY      145 /* generations that are remembered at least */
 #define HELD_CELLS   24
 #define OPERATIONS   12
 
@@ -73,24 +75,29 @@ struct operation {
 
 struct member {
     _Atomic uint64_t life;
-    uint64_t identity; /* see os/pidfd.h */
+    _Atomic uint64_t identity; /* see os/pidfd.h */
     uint64_t starter;  /* member id; 0: none */
     _Atomic uint32_t held_overflow;
-    _Atomic uint32_t threads; /* numbers given so far */
+    _Atomic uint32_t threads; /* that have called so far */
     _Atomic uint32_t cpu;     /* 1 + where it was when it last had to wait; 0: unknown */
     char name[NAME_SIZE];
     _Atomic uint64_t exitcode; /* 63..9 generation   8 it is known   7..0 exit code */
     alignas(64) pthread_mutex_t life_lock; /* robust, held while alive: the kernel's own news */
-    alignas(64) _Atomic uint64_t died[HISTORY / 64];
+    alignas(64) _Atomic uint64_t left[HISTORY_WORDS];
     alignas(64) struct operation operations[OPERATIONS];
-    alignas(64) struct held held[HELD_CELLS];
+    alignas(64) _Atomic uint64_t held_lock; /* an owner word: one thread at a time */
+    struct held held[HELD_CELLS];
 };
 static_assert(sizeof(struct member) <= MEMBER_SIZE, "shared layout: raise ARENA_STAMP");
 
 /* What the process knows of itself: zero after fork, so a child is nobody until it joins. */
+#define THREADS_MAX 65536u
+
 struct self {
     _Atomic uint64_t id;
     _Atomic uint32_t joining;
+    _Atomic uint32_t thread_cursor;
+    _Atomic uint64_t threads[THREADS_MAX / 64]; /* numbers that are in use, by bit */
 };
 
 struct member_thread {
@@ -98,7 +105,7 @@ struct member_thread {
     uint64_t who;
 };
 
-extern struct self *member_self;
+extern struct self *member_self; /* never NULL */
 extern _Thread_local struct member_thread member_thread
     __attribute__((tls_model("initial-exec")));
 
@@ -110,8 +117,9 @@ int member_join(void); /* the slow way of member_who() */
  */
 static inline int member_who(uint64_t *ret)
 {
-    if (unlikely(!member_self || !member_thread.id ||
-                 member_thread.id != atomic_load_explicit(&member_self->id, memory_order_relaxed))) {
+    if (unlikely(!member_thread.id || member_thread.id != atomic_load_explicit(
+                                                              &member_self->id,
+                                                              memory_order_relaxed))) {
         int r = member_join();
 
         if (r < 0)
@@ -130,7 +138,8 @@ struct member *member_of(uint64_t id); /* its slot's record; NULL: no such slot 
 enum fate member_fate(uint64_t id);
 /*
  * The same without the sweep: inside piu's critical sections, which the sweep may need to
- * enter itself.  The sweep is then due to whoever asks next.
+ * enter itself.  The sweep is then due to whoever asks next.  One that left counts as alive
+ * until its process has ended: a thread of it may be inside such a section.
  */
 enum fate member_fate_unswept(uint64_t id);
 /*
@@ -148,6 +157,12 @@ void member_name(uint64_t id, char ret[NAME_SIZE]);
  * none.  It wakes one sleeper: who wakes up so and finds the member dead wakes the others.
  */
 const _Atomic uint32_t *member_life_futex(uint64_t id, uint32_t *ret_expected);
+
+/*
+ * By the member itself: where the thread that joined has ended, this one holds the word from
+ * now on.  Without it all who wait for the member would have to ask for its life in short turns.
+ */
+void member_renew(uint64_t who);
 
 /* A slot for a child to be: the starter's, until the child (which knows the id) joins. */
 int member_claim(const char *name, uint64_t *ret_id);

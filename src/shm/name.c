@@ -83,7 +83,8 @@ static void entry_write(struct name_table *t, struct name_entry *e, uint64_t off
 {
     if (atomic_load(&e->offset) == 0)
         t->used++;
-    atomic_store(&e->offset, GONE); /* no name, rather than half the old and half the new */
+    /* rather no name than half the old and half the new */
+    atomic_store(&e->offset, GONE);
     memset(e->name, 0, sizeof(e->name));
     strncpy(e->name, name, sizeof(e->name) - 1);
     atomic_store(&e->offset, offset);
@@ -117,7 +118,8 @@ static void names_copy(struct name_table *to, const struct name_table *from)
 static int table_replace(struct name_table *old, struct name_table **ret)
 {
     _Atomic uint64_t *into = &arena_header()->names;
-    uint64_t capacity = names_in(old) * 2 >= old->capacity ? old->capacity * 2 : old->capacity;
+    uint64_t capacity =
+        names_in(old) * 2 >= old->capacity ? old->capacity * 2 : old->capacity;
     struct name_table *t;
     void *block;
     int r = block_new(table_size(capacity), BLOCK_SCRATCH, into, &block);

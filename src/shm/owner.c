@@ -122,6 +122,11 @@ static int wait_slice(owner_word *word, uint64_t who, struct waiting *w)
 
     if ((old & ~ID_WAITERS) == 0 || old == OWNER_NEWS)
         return try_after_sleep(word, who);
+    if (left == 0) {
+        /* without the bit: who only tries must not cost the owner a system call */
+        r = member_seems_alive(old & ID_MASK) ? 0 : ask_owner(word, old, who, w);
+        return r != 0 ? r : -ETIMEDOUT;
+    }
     if (!(old & ID_WAITERS) && !atomic_compare_exchange_strong(word, &old, old | ID_WAITERS))
         return -EBUSY;
     old |= ID_WAITERS;
@@ -131,8 +136,6 @@ static int wait_slice(owner_word *word, uint64_t who, struct waiting *w)
             return r;
         slice = &w->doubt; /* the kernel marks the word first, and then takes the process down */
     }
-    if (left == 0)
-        return -ETIMEDOUT;
     r = sleep_on(word, old, min_timeout(left, *slice));
     *slice = min_timeout(*slice * 2, slice == &w->doubt ? DOUBT_LAST : SLICE_LAST);
     if (r == -EINTR)
@@ -171,9 +174,15 @@ int owner_wait(owner_word *word, uint64_t who, int64_t timeout)
     return wait_long(word, who, &w);
 }
 
-/* The dead owner's section becomes ours; whoever asks for its fate next sweeps. */
+/*
+ * The dead owner's section becomes ours; whoever asks for its fate next sweeps.  So does one
+ * that this very thread is in: a signal handler called exit(), and what it interrupted will
+ * never go on.
+ */
 static int enter_dead(owner_word *word, uint64_t old, uint64_t who)
 {
+    if (old == who)
+        return OWNER_DIED;
     if (old <= OWNER_NEWS || member_fate_unswept(old & ID_MASK) == FATE_ALIVE)
         return -EBUSY;
     return atomic_compare_exchange_strong(word, &old, who) ? OWNER_DIED : -EBUSY;
@@ -218,6 +227,8 @@ static bool release_to(owner_word *word, uint64_t old, uint64_t to, uint64_t who
 noinline void owner_release_waking(owner_word *word, uint64_t who)
 {
     uint64_t old = atomic_load(word);
+
+    member_renew(who);
 
     while ((old & WHO_MASK) == who && !release_to(word, old, 0, who))
         old = atomic_load(word);

@@ -4,16 +4,26 @@
 
 #include <piu.h>
 
+static int shared_new(size_t bytes, void **ret)
+{
+    int r = block_new_family(bytes, ret);
+
+    if (r != -ENOMEM || !arena.base)
+        return r;
+    member_sweep_dead(true); /* what the dead held, nobody may have noticed yet */
+    return block_new_family(bytes, ret);
+}
+
 void *piu_shared_new(size_t count, size_t size)
 {
     size_t bytes;
-    void *block = NULL;
-    int r = -EINVAL;
+    void *block;
+    int r;
 
     if (__builtin_mul_overflow(count, size, &bytes))
         r = -ENOMEM;
-    else if (bytes > 0)
-        r = block_new_family(bytes, &block);
+    else
+        r = bytes > 0 ? shared_new(bytes, &block) : -EINVAL;
     if (r < 0)
         errno = -r;
     return r < 0 ? NULL : block;

@@ -16,8 +16,10 @@ static void wake_owed(struct member *m)
     }
 }
 
-void sweep_member(struct member *m, uint64_t id, bool died)
+int sweep_member(struct member *m, uint64_t id, bool died)
 {
-    block_sweep(id, died);
+    int r = block_sweep(id, died);
+
     wake_owed(m);
+    return r;
 }

@@ -4,6 +4,7 @@
 
 #include "shm/member.h"
 
-void sweep_member(struct member *m, uint64_t id, bool died);
+/* -errno: not all is done, because the caller is no member and cannot become one. */
+int sweep_member(struct member *m, uint64_t id, bool died);
 
 #endif

@@ -16,8 +16,13 @@
 #define OOM_LOOK         (100 * MSEC)
 #define REAP_PAUSE       (1 * MSEC)
 
-/* Where a program is built for coverage: what _exit() would lose. */
-extern void __gcov_dump(void) __attribute__((weak));
+/* Built for coverage: what _exit() would lose.  (A weak reference would not be linked.) */
+#ifdef PIU_COVERAGE
+extern void __gcov_dump(void);
+#define coverage_save() __gcov_dump()
+#else
+#define coverage_save() ((void)0)
+#endif
 
 /* ---- The OOM killer's count ---------------------------------------------------------- */
 
@@ -98,7 +103,8 @@ static void note_exit_begin(void)
 {
     static _Atomic bool begun;
 
-    if (!atomic_load_explicit(&begun, memory_order_relaxed) && !atomic_exchange(&begun, true))
+    if (!atomic_load_explicit(&begun, memory_order_relaxed) &&
+        !atomic_exchange(&begun, true))
         on_exit(note_exit, NULL);
 }
 
@@ -110,9 +116,10 @@ void child_be(uint64_t id, int witness)
 
 int child_fork(struct child *ret, const char *name, bool bound)
 {
-    int life = -1, witness;
+    cleanup(fd_done) int life = -1;
+    int witness;
     struct child c;
-    int r = bound ? life_open(&life) : 0;
+    int r = bound ? life_for_child(&life) : 0;
 
     if (r == 0)
         r = child_prepare(&c, name, &witness);
@@ -128,11 +135,12 @@ int child_fork(struct child *ret, const char *name, bool bound)
         return r;
     }
     if (c.pid == 0) {
-        if (bound && life_attach(life, false) < 0)
+        if (bound && fd_life_arm(take_fd(&life)) < 0)
             _exit(CHILD_UNBORN);
         child_be(c.id, witness);
         return 1;
     }
+    life = fd_close(life);
     r = child_watch(&c, c.pid);
     if (r == 0)
         *ret = c;
@@ -144,8 +152,7 @@ int child_fork(struct child *ret, const char *name, bool bound)
 void child_end(int exitcode)
 {
     fflush(NULL);
-    if (__gcov_dump)
-        __gcov_dump();
+    coverage_save();
     member_note_exitcode(exitcode);
     member_leave();
     _exit(exitcode & 0xff);

@@ -11,14 +11,15 @@
 
 #include <sys/resource.h>
 
-struct child { /* private to the starter */
+/* Private to the starter. */
+struct child {
     uint64_t id; /* of the member */
     pid_t pid;
-    int pidfd;            /* -1: somebody else had reaped it before we looked */
-    int64_t started;      /* clock_now() */
-    uint64_t oom_kills;   /* of the cgroup, when it started */
-    _Atomic bool ended;   /* `death` is set; the pidfd stays open until child_done() */
-    _Atomic bool ending;  /* one thread is about to set it */
+    int pidfd;           /* -1: somebody else had reaped it before we looked */
+    int64_t started;     /* clock_now() */
+    uint64_t oom_kills;  /* of the cgroup, when it started */
+    _Atomic bool ended;  /* `death` is set; the pidfd stays open until child_done() */
+    _Atomic bool ending; /* one thread is about to set it */
     struct piu_death death;
 };
 

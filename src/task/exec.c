@@ -15,8 +15,8 @@ struct launch {
     const char *const *argv;
     char **environment;
     char family[FAMILY_ROOM];
-    int life;      /* read end of the life pipe; -1: not bound */
-    sigset_t mask; /* the starter's */
+    int life;           /* as from life_for_child(); -1: not bound */
+    sigset_t mask;      /* the starter's */
     volatile int error; /* written by the child: it shares our memory until exec */
 };
 
@@ -60,7 +60,9 @@ static int become(struct launch *l)
 
     handlers_reset();
     if (r == 0 && l->life >= 0)
-        r = life_attach(l->life, true);
+        r = fd_life_arm(l->life);
+    if (r == 0 && l->life >= 0)
+        r = fd_set_inheritable(l->life, true);
     if (r < 0)
         return r;
     sigprocmask(SIG_SETMASK, &l->mask, NULL);
@@ -107,24 +109,32 @@ static int child_launch(struct child *c, struct launch *l)
     return child_watch(c, pid);
 }
 
+static int launch_prepared(struct child *c, struct launch *l)
+{
+    int r = arena_export(l->family, sizeof(l->family), c->id);
+
+    if (r == 0)
+        r = environment_new(l);
+    if (r < 0)
+        member_unclaim(c->id);
+    else
+        r = child_launch(c, l);
+    free(l->environment);
+    return r;
+}
+
 int exec_start(struct child *ret, const char *name, const char *const *argv, bool bound)
 {
     struct launch l = {.argv = argv, .life = -1};
-    int r = bound ? life_open(&l.life) : 0;
+    int r = bound ? life_for_child(&l.life) : 0;
     int witness;
 
     if (r == 0)
         r = child_prepare(ret, name, &witness);
-    if (r < 0)
-        return r;
-    fd_close(witness); /* exec would */
-    r = arena_export(l.family, sizeof(l.family), ret->id);
-    if (r == 0)
-        r = environment_new(&l);
-    if (r < 0)
-        member_unclaim(ret->id);
-    else
-        r = child_launch(ret, &l);
-    free(l.environment);
+    if (r == 0) {
+        fd_close(witness); /* exec would */
+        r = launch_prepared(ret, &l);
+    }
+    fd_close(l.life);
     return r;
 }

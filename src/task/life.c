@@ -36,15 +36,15 @@ static int write_end_of(uint64_t word)
     return (int)(word & FD_MASK) - 1;
 }
 
-/* The read end stays: the child may be about to attach to it. */
+static void pipe_done(uint64_t word)
+{
+    fd_close(read_end_of(word));
+    fd_close(write_end_of(word));
+}
+
 static void after_fork_in_child(void)
 {
-    uint64_t word = atomic_load(&life);
-
-    if (!word || owner_of_life(word) == getpid())
-        return;
-    fd_close(write_end_of(word));
-    atomic_store(&life, life_make(owner_of_life(word), read_end_of(word), -1));
+    pipe_done(atomic_exchange(&life, 0));
 }
 
 static int pipe_new(uint64_t *ret)
@@ -69,12 +69,6 @@ static int pipe_new(uint64_t *ret)
     return 0;
 }
 
-static void pipe_done(uint64_t word)
-{
-    fd_close(read_end_of(word));
-    fd_close(write_end_of(word));
-}
-
 int life_open(int *ret_read_end)
 {
     uint64_t word = atomic_load(&life);
@@ -93,16 +87,10 @@ int life_open(int *ret_read_end)
     return 0;
 }
 
-int life_attach(int read_end, bool inheritable)
+int life_for_child(int *ret_fd)
 {
-    uint64_t word = atomic_load(&life);
-    int own = -1;
-    int r = fd_life_attach(read_end, &own);
+    int read_end;
+    int r = life_open(&read_end);
 
-    if (r < 0 || inheritable) /* then this is a vfork child: the word is still its starter's */
-        return r < 0 ? r : fd_set_inheritable(own, true);
-    fd_close(read_end);
-    if (read_end_of(word) == read_end)
-        atomic_store(&life, 0);
-    return 0;
+    return r < 0 ? r : fd_life_open(read_end, ret_fd);
 }

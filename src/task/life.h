@@ -1,8 +1,8 @@
 /*
  * The life pipe of this process: made with its first bound child, its only write end is ours.
- * When we end, in whatever way, the kernel kills all who are attached to a read end.
+ * When we end, in whatever way, the kernel kills all who are bound to it.
  *
- * A child made by fork() closes the write end at once.  A child of _Fork() keeps it until it
+ * A child made by fork() closes both ends at once.  A child of _Fork() keeps them until it
  * makes a pipe of its own or ends: until then it keeps the bound children alive.
  */
 #ifndef PIU_TASK_LIFE_H
@@ -11,12 +11,10 @@
 #include "os/base.h"
 
 int life_open(int *ret_read_end); /* made at first use; stays ours */
-
 /*
- * In a forked child: be bound to the owner of the pipe behind `read_end`, for good; closes it.
- * `inheritable`: in a vfork child, and beyond exec, which closes it.
- *     -EPIPE   the owner has gone already
+ * For one child, before the fork: what it will arm with fd_life_arm(), in its first moments,
+ * and keep open.  The starter closes its copy behind the fork.
  */
-int life_attach(int read_end, bool inheritable);
+int life_for_child(int *ret_fd);
 
 #endif

@@ -15,7 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TERMINATE_TIME (1 * SEC) /* for a daemon child that handles SIGTERM, at our exit */
+/* For a daemon child that handles SIGTERM, at our exit. */
+#define TERMINATE_TIME (1 * SEC)
 
 /* ---- Whose ------------------------------------------------------------------------------ */
 
@@ -23,7 +24,7 @@
 static struct {
     struct piu_process *process;
     uint64_t id;
-    struct piu_child *copy; /* the parent's words about us; freeing them would cost a copy */
+    struct piu_child *copy; /* the parent's words about us: to free them costs a page */
 } myself;
 
 /* Without joining: a process that is no member has no children here. */
@@ -166,7 +167,8 @@ static int child_allocate(const struct piu_process *p, struct piu_child **ret)
 /* Started in shared memory by one that has ended since, and can never close it. */
 static bool is_orphan(const struct piu_process *p, const struct piu_child *c)
 {
-    return arena_has(p, sizeof(*p)) && c->starter && member_fate(c->starter) != FATE_ALIVE;
+    return arena_has(p, sizeof(*p)) && c->starter &&
+           member_fate(c->starter) != FATE_ALIVE;
 }
 
 /* p->child: NULL -> *ret, by one of those who try at once. */
@@ -236,7 +238,8 @@ static int start_by_fork(struct piu_process *p, struct piu_child *c)
     return r;
 }
 
-static int start_by_exec(struct piu_process *p, struct piu_child *c, const char *const *argv)
+static int start_by_exec(struct piu_process *p, struct piu_child *c,
+                         const char *const *argv)
 {
     char name[NAME_SIZE];
 

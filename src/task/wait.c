@@ -16,7 +16,7 @@
 #define SLICE_FIRST (20 * MSEC)
 #define SLICE_LAST  (100 * MSEC)
 #define SLICE_BLIND (2 * MSEC) /* not all can be watched */
-#define THOROUGH    8          /* every so many slices the kernel is asked about each member */
+#define THOROUGH    8 /* every so many slices the kernel is asked about each member */
 
 struct watching {
     struct futex_watch words[FUTEX_WATCH_MAX];
@@ -130,7 +130,8 @@ static int sleep_on_words(struct watching *w, int64_t left)
         return nanosleep(&span, NULL) < 0 ? -errno : 0;
     }
     r = futex_wait_any(w->words, w->count, slice);
-    w->slice = r == -ETIMEDOUT && !blind ? min_timeout(w->slice * 2, SLICE_LAST) : SLICE_FIRST;
+    w->slice =
+        r == -ETIMEDOUT && !blind ? min_timeout(w->slice * 2, SLICE_LAST) : SLICE_FIRST;
     if (r == -ETIMEDOUT)
         member_sweep_dead(++w->slices % THOROUGH == 0);
     lives_pass_on(w);
@@ -147,15 +148,16 @@ static int sleep_on_processes(struct piu_waitable *list, size_t count, int64_t l
     if (!entries)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++)
-        entries[i] = (struct pollfd){
-            .fd = piu_process_sentinel(list[i].process), .events = POLLIN};
+        entries[i] = (struct pollfd){.fd = piu_process_sentinel(list[i].process),
+                                     .events = POLLIN};
     r = ppoll(entries, (nfds_t)count, left == CLOCK_FOREVER ? NULL : &span, NULL);
     r = r < 0 ? -errno : r;
     free(entries);
     return r;
 }
 
-static int sleep_once(struct piu_waitable *list, size_t count, struct watching *w, int64_t left)
+static int sleep_once(struct piu_waitable *list, size_t count, struct watching *w,
+                      int64_t left)
 {
     struct timespec pause = timespec_of(min_timeout(left, 1 * MSEC));
     int r;

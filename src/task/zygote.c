@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #define RECORD_SLICE (20 * MSEC)
+#define END_TIME     (1 * SEC) /* it only has to hear of it */
+#define NO_MORE      UINT64_C(0)
 
 struct reply {
     int32_t result;
@@ -34,10 +36,10 @@ struct offspring {
 struct zygote {
     uint64_t id;
     int socket;
-    int life;     /* a read end of the starter's life pipe */
-    int sigchld;  /* readable when a child has ended */
-    sigset_t mask;             /* the starter's: the children get it back */
-    struct sigaction action;   /* likewise, of SIGCHLD */
+    int life;                /* the read end of the starter's life pipe */
+    int sigchld;             /* readable when a child has ended */
+    sigset_t mask;           /* the starter's: the children get it back */
+    struct sigaction action; /* likewise, of SIGCHLD */
     struct offspring *children;
     size_t count, room;
 };
@@ -95,15 +97,14 @@ static bool order_begin(struct order *o)
 }
 
 static _Noreturn void offspring_main(struct zygote *z, struct order *o, int witness,
-                                     void (*code)(void))
+                                     int life, void (*code)(void))
 {
     struct piu_process *p = arena_at(o->process, sizeof(*p));
 
     fd_close(z->socket);
     fd_close(z->sigchld);
-    if (!o->daemon)
-        fd_close(z->life);
-    else if (life_attach(z->life, false) < 0)
+    fd_close(z->life);
+    if (life >= 0 && fd_life_arm(life) < 0)
         _exit(CHILD_UNBORN);
     child_be(o->id, witness);
     if (!p || !order_begin(o))
@@ -115,9 +116,10 @@ static _Noreturn void offspring_main(struct zygote *z, struct order *o, int witn
 }
 
 /* *ret_pidfd is the starter's to be. */
-static int order_fork(struct zygote *z, struct order *o, struct reply *reply, int *ret_pidfd)
+static int order_fork(struct zygote *z, struct order *o, struct reply *reply,
+                      int *ret_pidfd)
 {
-    cleanup(fd_done) int witness = -1;
+    cleanup(fd_done) int witness = -1, life = -1;
     void (*code)(void);
     pid_t pid;
     int r = code_address_resolve(&o->code, &code);
@@ -126,6 +128,8 @@ static int order_fork(struct zygote *z, struct order *o, struct reply *reply, in
         r = offspring_reserve(z);
     if (r == 0)
         r = member_witness(&witness);
+    if (r == 0 && o->daemon)
+        r = fd_life_open(z->life, &life);
     if (r < 0)
         return r;
     o->zygote = z->id;
@@ -133,7 +137,7 @@ static int order_fork(struct zygote *z, struct order *o, struct reply *reply, in
     if (pid < 0)
         return -errno;
     if (pid == 0)
-        offspring_main(z, o, take_fd(&witness), code);
+        offspring_main(z, o, take_fd(&witness), take_fd(&life), code);
     witness = fd_close(witness); /* the pidfd takes its place */
     r = pidfd_of(pid, ret_pidfd);
     if (r < 0) {
@@ -154,8 +158,8 @@ static void serve(struct zygote *z)
     uint64_t offset;
     int unused;
 
-    if (fd_receive(z->socket, &offset, sizeof(offset), &unused) < 0)
-        child_end(0); /* the starter has closed its end */
+    if (fd_receive(z->socket, &offset, sizeof(offset), &unused) < 0 || offset == NO_MORE)
+        child_end(0);
     o = arena_at(offset, sizeof(*o));
     reply.result = o ? order_fork(z, o, &reply, &pidfd) : -EFAULT;
     fd_send(z->socket, &reply, sizeof(reply), pidfd);
@@ -388,9 +392,12 @@ int zygote_join(struct order *o, struct child *c, int64_t timeout)
 void zygote_end(void)
 {
     uint64_t id = member_self ? atomic_load(&member_self->id) : 0;
+    uint64_t no_more = NO_MORE;
 
     if (!turn_is_ours(&own.turn, id) || own.socket < 0)
         return;
+    if (fd_send(own.socket, &no_more, sizeof(no_more), -1) == 0)
+        child_join(&own.zygote, END_TIME);
     zygote_bury();
     own_clear();
 }
