@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 from pathlib import Path
 
 LIMIT = 120  # seconds
@@ -80,11 +81,14 @@ def test_digests_are_right_although_a_worker_is_killed(program, top):
     assert ended.returncode == 0, ended
     assert ended.stderr == "", ended.stderr
     assert read_list(listed) == digests_of(top), "other digests than hashlib's"
-    killed = re.findall(r"^half-way: SIGKILL to worker (\d+), which is hashing (.*)$", out, re.M)
+    killed = re.findall(r"^half-way: SIGKILL to worker (\d+), which was hashing (.*)$", out, re.M)
     assert len(killed) == 1, out
     pid, path = killed[0]
-    lost = re.findall(rf"worker {pid} \(Killed\) while hashing {re.escape(path)}; (\d+) tried", out)
-    assert len(lost) == 1 and lost[0] != pid, out
+    again = re.findall(
+        rf"^tried again +worker {pid} died while it hashed {re.escape(path)}; worker (\d+)", out, re.M
+    )
+    assert len(again) == 1 and again[0] != pid, out
+    assert re.search(r"^lost +0$", out, re.M), out
     assert re.search(r"^files +308, and 0 that cannot be read$", out, re.M), out
     assert re.search(r"^digests +equal$", out, re.M), out
 
@@ -109,6 +113,24 @@ def test_trouble_is_told(program, top):
     ):
         ended = run(program, *arguments)
         assert ended.returncode == code and ended.stderr.count("\n") == 1, (arguments, ended)
+
+
+def test_lists_that_differ_are_told(program, top):
+    changing = top / "dir4" / "file 4"
+    ended = threading.Event()
+
+    def change():
+        while not ended.wait(0.001):
+            changing.write_bytes(os.urandom(100))
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    run_ended = run(program, top)
+    ended.set()
+    thread.join()
+    assert run_ended.returncode == 1, run_ended
+    assert f"\ndiffers       {changing}\n" in run_ended.stdout, run_ended.stdout
+    assert "\ndigests       1 DIFFER\n" in run_ended.stdout, run_ended.stdout
 
 
 def test_one_file_is_a_tree_too(program, top):

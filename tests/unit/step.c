@@ -99,32 +99,21 @@ static void trace_add(struct step_trace *t, uint64_t at)
     t->at[t->count++] = at;
 }
 
-/* One instruction at a time, to the n-th place; false: it came to its end before. */
-static bool walk(pid_t pid, uint64_t end, size_t n, struct step_trace *trace)
-{
-    for (size_t i = SIZE_MAX; i != n;) {
-        static uint64_t last;
-        uint64_t at;
-
-        go_on(pid, PTRACE_SINGLESTEP);
-        at = stopped_at(pid);
-        if (at == end)
-            return false;
-        if (trace)
-            trace_add(trace, at);
-        i += i == SIZE_MAX || at != last;
-        last = at;
-    }
-    return true;
-}
-
 void step_record(const struct step *step, struct step_trace *ret)
 {
     uint64_t end;
     pid_t pid = child_begin(step, &end);
 
     ret->count = 0;
-    walk(pid, end, SIZE_MAX - 1, ret);
+    for (;;) {
+        uint64_t at;
+
+        go_on(pid, PTRACE_SINGLESTEP);
+        at = stopped_at(pid);
+        if (at == end)
+            break;
+        trace_add(ret, at);
+    }
     child_end(pid);
 }
 
@@ -162,13 +151,8 @@ bool step_kill(const struct step *step, const struct step_trace *trace, size_t n
     pid_t pid = child_begin(step, &end);
     bool there = n < trace->count && run_to(pid, end, trace->at[n], hits_of(trace, n));
 
-    if (n >= trace->count) {
+    if (n >= trace->count)
         go_on(pid, PTRACE_CONT); /* to the end */
-    } else if (!there) {
-        child_end(pid);
-        pid = child_begin(step, &end);
-        there = walk(pid, end, n, NULL);
-    }
     child_end(pid);
     return there;
 }

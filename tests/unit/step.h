@@ -3,7 +3,7 @@
  *
  *     step_record()   runs the operation once, an instruction at a time, and notes where
  *     step_kill()     runs it again, to a hardware breakpoint at the N-th, and kills it there;
- *                     a run that took another way is repeated an instruction at a time
+ *                     a run that took another way is killed at its end
  *
  * A repeated string instruction (rep movsb) and a system call count as one each: kills inside
  * those come from random tests.  The operation is to take the same way each time: same

@@ -95,7 +95,8 @@ static int play(const char *role, struct meeting *m)
 }
 
 /* Before main(): the test framework knows nothing of roles. */
-__attribute__((constructor)) static void play_role(int argc, char **argv, char **environment)
+__attribute__((constructor)) static void play_role(int argc, char **argv,
+                                                   char **environment)
 {
     (void)environment;
     if (argc == 4 && strcmp(argv[1], "role") == 0)
@@ -112,7 +113,8 @@ struct part {
 
 static int part_start(struct part *part, const char *role, const void *address)
 {
-    snprintf(part->address, sizeof(part->address), "%llx", (unsigned long long)(uintptr_t)address);
+    snprintf(part->address, sizeof(part->address), "%llx",
+             (unsigned long long)(uintptr_t)address);
     part->argv[0] = own_path();
     part->argv[1] = "role";
     part->argv[2] = role;
@@ -156,7 +158,8 @@ TEST(it_is_a_member_by_its_name_and_its_death_is_news)
     CHECK_EQ(part_start(&part, "hold", m), 0);
     test_wait_until(m->arrived);
     CHECK_EQ(piu_lock_owner(&m->lock), piu_process_pid(&part.process));
-    while ((id = member_next(&cursor)) && member_pid(id) != piu_process_pid(&part.process))
+    while ((id = member_next(&cursor)) &&
+           member_pid(id) != piu_process_pid(&part.process))
         ;
     CHECK(id);
     member_name(id, name);

@@ -211,9 +211,9 @@ TEST(also_if_it_has_children_that_live_on)
     pid = child_start({
         CHECK_EQ(piu_lock_acquire(lock, PIU_FOREVER), 0);
         child_start({ /* calls nothing of piu's */
-            notes->done[0] = 1;
-            test_wait_until(notes->done[1]);
-            _exit(0);
+                      notes->done[0] = 1;
+                      test_wait_until(notes->done[1]);
+                      _exit(0);
         });
         test_wait_until(notes->done[0]);
         talk_exec(&talk);
@@ -260,7 +260,8 @@ TEST(vfork_and_exec_while_holding_change_nothing)
         talk_exec(&talk);
     talk_wait(&talk);
     CHECK_EQ(piu_lock_owner(lock), getpid());
-    CHECK_EQ(in_child({ CHECK_EQ(piu_lock_acquire(lock, PIU_MSEC(250)), -ETIMEDOUT); }), 0);
+    CHECK_EQ(in_child({ CHECK_EQ(piu_lock_acquire(lock, PIU_MSEC(250)), -ETIMEDOUT); }),
+             0);
     CHECK_EQ(piu_lock_release(lock), 0);
     take_and_release(lock);
     talk_end(&talk, pid);
@@ -331,7 +332,8 @@ TEST(memory_of_killed_allocators_comes_back)
         for (int i = 0; i < 200; i++) {
             void *block;
 
-            in_child_killed({ CHECK_EQ(block_new(1000, BLOCK_SCRATCH, NULL, &block), 0); });
+            in_child_killed(
+                { CHECK_EQ(block_new(1000, BLOCK_SCRATCH, NULL, &block), 0); });
         }
         member_sweep_dead(true);
         CHECK(round == 0 || block_in_use() == before);
@@ -350,7 +352,8 @@ TEST(a_small_address_space_gets_a_smaller_range)
     SKIP("AddressSanitizer needs the whole address space");
 #endif
 #endif
-    static const uint64_t limits[] = {UINT64_C(1) << 31, UINT64_C(1) << 33, UINT64_C(1) << 38};
+    static const uint64_t limits[] = {UINT64_C(1) << 31, UINT64_C(1) << 33,
+                                      UINT64_C(1) << 38};
 
     for (size_t i = 0; i < 3; i++)
         CHECK_EQ(in_child({

@@ -364,3 +364,73 @@ TEST(two_cannot_hold_one_byte_and_not_knowing_is_held)
     CHECK(fd_witness_is_held(fd, 9));
     CHECK_EQ(fd_witness_hold(fd, 9, &other), -ENOENT);
 }
+
+/* ---- Messages with descriptors, signals as descriptors ------------------------------ */
+
+TEST(a_message_carries_a_descriptor)
+{
+    int ends[2], passed = -1, number = 5, got = 0;
+
+    CHECK_EQ(fd_socket_pair(ends), 0);
+    CHECK_EQ(fd_send(ends[0], &number, sizeof(number), 1), 0);
+    CHECK_EQ(fd_receive(ends[1], &got, sizeof(got), &passed), 0);
+    CHECK_EQ(got, 5);
+    CHECK(passed > ends[1]);
+    CHECK(fcntl(passed, F_GETFD) & FD_CLOEXEC);
+    CHECK_EQ(fd_send(ends[1], &number, sizeof(number), -1), 0);
+    CHECK_EQ(fd_receive(ends[0], &got, sizeof(got), &passed), 0);
+    CHECK_EQ(passed, -1);
+}
+
+TEST(messages_that_are_not_as_expected_are_told)
+{
+    int ends[2], passed, number = 5;
+    char little;
+
+    CHECK_EQ(fd_socket_pair(ends), 0);
+    CHECK_EQ(fd_send(ends[0], &number, sizeof(number), 1), 0);
+    CHECK_EQ(fd_receive(ends[1], &little, 1, &passed), -EBADMSG);
+    CHECK_EQ(passed, -1);
+    fd_close(ends[0]);
+    CHECK_EQ(fd_receive(ends[1], &number, sizeof(number), &passed), -EPIPE);
+    CHECK_EQ(fd_send(ends[1], &number, sizeof(number), -1), -EPIPE);
+}
+
+TEST(a_blocked_signal_makes_its_descriptor_readable)
+{
+    sigset_t set;
+    int fd;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    CHECK_EQ(fd_signal(SIGUSR1, &fd), 0);
+    CHECK_EQ(fd_wait_readable(fd, 0), -ETIMEDOUT);
+    raise(SIGUSR1);
+    CHECK_EQ(fd_wait_readable(fd, 0), 0);
+    fd_signal_drain(fd);
+    CHECK_EQ(fd_wait_readable(fd, 0), -ETIMEDOUT);
+}
+
+TEST(an_inherited_witness_can_be_locked_by_the_child)
+{
+    struct {
+        _Atomic int held, done;
+    } *notes = test_shared(sizeof(*notes));
+    int fd, witness = -1;
+    pid_t pid;
+
+    CHECK_EQ(memfd_new("test", &fd), 0);
+    CHECK_EQ(fd_witness_open(fd, &witness), 0);
+    pid = child_start({
+        CHECK_EQ(fd_witness_lock(witness, 7), 0);
+        notes->held = 1;
+        test_wait_until(notes->done);
+    });
+    witness = fd_close(witness);
+    test_wait_until(notes->held);
+    CHECK(fd_witness_is_held(fd, 7));
+    notes->done = 1;
+    CHECK_EQ(child_wait(pid), 0);
+    CHECK(!fd_witness_is_held(fd, 7));
+}

@@ -329,3 +329,32 @@ TEST(a_child_that_the_kernel_reaped_or_that_is_not_ours_is_echild)
     CHECK_EQ(pidfd_wait(fd, CLOCK_FOREVER), 0); /* it fires all the same */
     CHECK_EQ(pidfd_reap(fd, &exitcode, NULL), -ECHILD);
 }
+
+TEST(the_exit_code_is_known_after_somebody_else_reaped_it)
+{
+    static const int codes[] = {0, 17, -SIGTERM};
+
+    for (size_t i = 0; i < 3; i++) {
+        int exitcode = 99, fd, r;
+        pid_t pid = child_start({
+            signal(SIGTERM, SIG_DFL);
+            if (codes[i] < 0)
+                raise(-codes[i]);
+            _exit(codes[i]);
+        });
+
+        CHECK_EQ(pidfd_of(pid, &fd), 0);
+        CHECK_EQ(pidfd_wait(fd, CLOCK_FOREVER), 0);
+        r = pidfd_exitcode(fd, &exitcode);
+        CHECK(r == -EAGAIN || r == -EOPNOTSUPP);
+        CHECK_EQ(exitcode, 99);
+        child_wait(pid);
+        r = pidfd_exitcode(fd, &exitcode);
+        if (r == -EOPNOTSUPP)
+            SKIP("the kernel is older than 6.15");
+        CHECK_EQ(r, 0);
+        CHECK_EQ(exitcode, codes[i]);
+        fd_close(fd);
+    }
+    CHECK_EQ(pidfd_exitcode(-1, &(int){0}), -EBADF);
+}

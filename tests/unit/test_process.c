@@ -2,11 +2,12 @@
 
 #include "os/clock.h"
 #include "shm/member.h"
-#include "task/life.h"
+#include "task/process.h"
 #include "waits.h"
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -115,7 +116,8 @@ TEST(a_child_is_a_member_by_its_name_from_the_start)
 
     CHECK_EQ(piu_process_start(&p), 0);
     CHECK_EQ(piu_process_start(&q), 0);
-    test_wait_until((cursor = 0, member_next(&cursor), member_next(&cursor), member_next(&cursor)));
+    test_wait_until(
+        (cursor = 0, member_next(&cursor), member_next(&cursor), member_next(&cursor)));
     cursor = 0;
     while ((id = member_next(&cursor))) {
         char name[NAME_SIZE];
@@ -170,7 +172,8 @@ static int call_exit(void *how)
 
 TEST(exit_in_run_is_leaving_and_underscore_exit_is_dying)
 {
-    struct piu_process p = {.target = call_exit}, q = {.target = call_exit, .argument = &p};
+    struct piu_process p = {.target = call_exit},
+                       q = {.target = call_exit, .argument = &p};
     struct piu_death death;
 
     CHECK_EQ(run_alone(&p), 8);
@@ -476,6 +479,79 @@ TEST(with_sigchld_ignored_the_exit_code_is_known)
     CHECK_EQ(run_alone(&q), 8);
 }
 
+/* On older kernels nobody tells but the child itself. */
+TEST(the_childs_own_record_has_the_exit_code_too)
+{
+    struct piu_process p = {.target = give_code, .argument = (void *)23};
+    struct piu_process q = {.target = call_exit}, r = {.target = sleep_on};
+
+    setenv("PIU_NO_PIDFS", "1", 1);
+    signal(SIGCHLD, SIG_IGN);
+    CHECK_EQ(run_alone(&p), 23);
+    CHECK_EQ(run_alone(&q), 8);
+    CHECK_EQ(piu_process_start(&r), 0);
+    CHECK_EQ(piu_process_kill(&r), 0);
+    CHECK_EQ(piu_process_join(&r, PIU_FOREVER), 0);
+}
+
+TEST(a_child_that_was_reaped_before_we_looked_has_ended)
+{
+    struct child c;
+    int witness;
+    pid_t pid;
+
+    CHECK_EQ(child_prepare(&c, "brief", &witness), 0);
+    pid = test_fork();
+    if (pid == 0)
+        _exit(3);
+    child_wait(pid);
+    CHECK_EQ(child_watch(&c, pid), 0);
+    CHECK_EQ(c.pidfd, -1);
+    CHECK_EQ(child_join(&c, PIU_NOW), 0);
+    CHECK_EQ(c.death.exitcode, 255);
+    CHECK(!c.death.left || c.death.exitcode == 255);
+    child_done(&c);
+}
+
+TEST(its_sentinel_is_readable)
+{
+    struct piu_process p = {.target = give_code};
+    struct pollfd entry = {.events = POLLIN};
+
+    run_alone(&p);
+    close(p.child->child.pidfd);
+    p.child->child.pidfd = -1;
+    entry.fd = piu_process_sentinel(&p);
+    CHECK(entry.fd >= 0);
+    CHECK_EQ(piu_process_sentinel(&p), entry.fd);
+    CHECK_EQ(poll(&entry, 1, 0), 1);
+    CHECK_EQ(piu_process_close(&p), 0);
+    CHECK_EQ(fcntl(entry.fd, F_GETFD), -1);
+}
+
+TEST(a_child_that_a_tracer_holds_back_is_joined_when_it_lets_go)
+{
+    struct piu_process p = {.target = sleep_on};
+    struct notes *notes = test_shared(sizeof(*notes));
+    pid_t tracer;
+
+    CHECK_EQ(piu_process_start(&p), 0);
+    tracer = child_start({
+        if (ptrace(PTRACE_SEIZE, piu_process_pid(&p), NULL, NULL) < 0)
+            notes->result[0] = errno;
+        notes->about_to_wait = 1;
+        test_wait_until(notes->done[0]);
+        _exit(0);
+    });
+    test_wait_until(notes->about_to_wait);
+    CHECK_EQ(piu_process_kill(&p), 0);
+    if (notes->result[0] == 0)
+        CHECK_EQ(piu_process_join(&p, PIU_MSEC(20)), -ETIMEDOUT);
+    notes->done[0] = 1;
+    CHECK_EQ(piu_process_join(&p, PIU_FOREVER), 0);
+    CHECK_EQ(child_wait(tracer), 0);
+}
+
 /* ---- The starter's end ------------------------------------------------------------------------ */
 
 static _Atomic int *cell;
@@ -614,7 +690,8 @@ TEST(daemons_of_daemons_end_with_the_first_starter)
 {
     _Atomic pid_t *pid = piu_shared_new(1, sizeof(*pid));
     pid_t starter = child_start({
-        struct piu_process p = {.target = wait_for_own_daemon, .argument = (void *)pid, .daemon = true};
+        struct piu_process p = {
+            .target = wait_for_own_daemon, .argument = (void *)pid, .daemon = true};
 
         CHECK_EQ(piu_process_start(&p), 0);
         pause();
@@ -682,7 +759,8 @@ TEST(out_of_processes_is_an_error_and_nothing_is_left)
 
 TEST(out_of_descriptors_is_an_error_before_the_child_runs)
 {
-    struct piu_process p = {.target = give_code}, daemon = {.target = give_code, .daemon = true};
+    struct piu_process p = {.target = give_code},
+                       daemon = {.target = give_code, .daemon = true};
     uint64_t who;
     int last;
 

@@ -196,7 +196,8 @@ static int tell_signals(void *ret)
     sigprocmask(SIG_SETMASK, NULL, &mask);
     sigaction(SIGCHLD, NULL, &action);
     *(_Atomic int *)ret = sigismember(&mask, SIGUSR2) && !sigismember(&mask, SIGINT) &&
-                                  !sigismember(&mask, SIGTERM) && action.sa_handler == SIG_IGN
+                                  !sigismember(&mask, SIGTERM) &&
+                                  action.sa_handler == SIG_IGN
                               ? 1
                               : 2;
     return 0;
@@ -333,7 +334,8 @@ TEST(zygote_and_daemon_end_with_the_killed_starter_and_others_run_on)
 
 TEST(a_killed_zygote_leaves_its_children_running_and_can_be_replaced)
 {
-    struct piu_process *p = process_new(sleep_on, NULL), *q = process_new(give_code, (void *)4);
+    struct piu_process *p = process_new(sleep_on, NULL),
+                       *q = process_new(give_code, (void *)4);
     struct pollfd zygote = {.events = POLLIN};
     struct piu_death death;
 
