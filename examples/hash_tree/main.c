@@ -23,7 +23,7 @@ struct digest {
     unsigned char sha256[32];
     int error;        /* errno where the file could not be read, and there is no digest */
     _Atomic pid_t by; /* the process that is, or was, at it */
-    pid_t before;     /* the one that died over it, where this is another try */
+    _Atomic pid_t before; /* the one that died over it, where this is another try */
 };
 
 /*
@@ -175,14 +175,14 @@ static int hashing_run(struct piu_task *self, size_t first, size_t last)
 }
 
 /* Of the workers that are at it, the one that has most left to do: it will be at it still. */
-static bool kill_a_worker(struct piu_pool *pool, struct pass *pass)
+static pid_t find_victim(struct piu_pool *pool, const struct pass *pass)
 {
     pid_t workers[256], victim = 0;
     uint64_t most = 0, bytes;
-    size_t count, file = 0;
+    size_t count;
 
     if (piu_pool_workers(pool, workers, PIU_LENGTH(workers), &count) < 0)
-        return false;
+        return 0;
     for (size_t i = 0; i < pass->tree.count; i++) {
         if (pass->digests[i].by == 0 || pass_done(pass, i, &bytes) ||
             pass->tree.files[i].size <= bytes + most)
@@ -191,13 +191,25 @@ static bool kill_a_worker(struct piu_pool *pool, struct pass *pass)
             if (workers[w] == pass->digests[i].by) {
                 victim = workers[w];
                 most = pass->tree.files[i].size - bytes;
-                file = i;
             }
     }
+    return victim;
+}
+
+static bool kill_a_worker(struct piu_pool *pool, struct pass *pass)
+{
+    pid_t victim = find_victim(pool, pass);
+    const char *path = "nothing"; /* it was between two files */
+    uint64_t bytes;
+
     if (victim == 0 || kill(victim, SIGKILL) < 0)
         return false;
-    progress_say(&pass->progress, "half-way: SIGKILL to worker %d, which is hashing %s",
-                 (int)victim, pass->tree.files[file].path);
+    for (size_t i = 0; i < pass->tree.count; i++)
+        if (pass->digests[i].before == victim ||
+            (pass->digests[i].by == victim && !pass_done(pass, i, &bytes)))
+            path = pass->tree.files[i].path;
+    progress_say(&pass->progress, "half-way: SIGKILL to worker %d, which was hashing %s",
+                 (int)victim, path);
     return true;
 }
 
@@ -278,12 +290,8 @@ static void print_time(const struct pass *pass, const char *label)
            (double)pass->bytes / 1e6 / pass->seconds);
 }
 
-static int write_list(const struct pass *pass, const char *path)
+static int write_list(const struct pass *pass, FILE *list)
 {
-    FILE *list = fopen(path, "w");
-
-    if (list == NULL)
-        return -errno;
     for (size_t i = 0; i < pass->tree.count; i++) {
         if (pass->digests[i].error != 0)
             continue;
@@ -291,7 +299,7 @@ static int write_list(const struct pass *pass, const char *path)
             fprintf(list, "%02x", pass->digests[i].sha256[k]);
         fprintf(list, "  %s\n", pass->tree.files[i].path);
     }
-    return fclose(list) == 0 ? 0 : -errno;
+    return ferror(list) || fflush(list) != 0 ? -EIO : 0;
 }
 
 int main(int argc, char **argv)
@@ -300,6 +308,7 @@ int main(int argc, char **argv)
     struct pass *reading, *serial, *piu;
     struct piu_report *report;
     struct tree tree;
+    FILE *list = NULL;
     size_t unread = 0, differences;
     int r;
 
@@ -307,6 +316,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: hash_tree [DIR [LIST]]\n");
         return 2;
     }
+    if (argc > 2 && (list = fopen(argv[2], "w")) == NULL)
+        return complain(argv[2], -errno);
     printf("Looking for files under %s\n", directory);
     r = tree_list(&tree, directory);
     if (r < 0)
@@ -327,10 +338,6 @@ int main(int argc, char **argv)
         r = pass_in_pool(piu, "piu", true, &report);
     if (r < 0)
         return complain("a pass failed", r);
-    if (argc > 2)
-        r = write_list(piu, argv[2]);
-    if (r < 0)
-        return complain(argv[2], r);
 
     printf("\n%-14s%9s%9s\n", "", "seconds", "MB/s");
     print_time(serial, "serial");
@@ -350,5 +357,7 @@ int main(int argc, char **argv)
         printf("%-14s%zu DIFFER\n", "digests", differences);
     else
         printf("%-14sequal\n", "digests");
+    if (list != NULL && (r = write_list(piu, list)) < 0)
+        return complain(argv[2], r);
     return differences > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
