@@ -357,7 +357,8 @@ int piu_queue_get_new(struct piu_queue *q, void **ret, size_t *ret_size, int64_t
  * Many at once, one commit: `size` bytes each, one behind the other.  put_many waits for room
  * for the first, then moves as many as fit without waiting; get_many waits for the first,
  * then takes what is there (all must have `size` bytes: a message of another length ends the
- * batch, and is -EMSGSIZE if it comes first).  *ret_count says how many moved.
+ * batch, and is -EMSGSIZE if it comes first).  *ret_count says how many moved; get_many's
+ * PIU_REDELIVERED: a dead one had taken some of them.
  */
 int piu_queue_put_many(struct piu_queue *q, const void *data, size_t size, size_t count,
                        size_t *ret_count, int64_t timeout);
@@ -399,8 +400,8 @@ int piu_queue_putter_done(struct piu_queue *q);
 
 /*
  * A descriptor for poll, of the calling process, readable while the queue has messages (or
- * is shut down): it may be readable a moment longer.  Stays piu's.  -ENOTSUP: /proc is
- * missing or refuses.
+ * is shut down, or freed): it may be readable a moment longer.  Stays piu's.  -ENOTSUP: /proc
+ * is missing or refuses; -ENOSPC: 63 members have one.
  */
 int piu_queue_fd(struct piu_queue *q);
 

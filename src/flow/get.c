@@ -20,7 +20,8 @@ struct entry {
 static struct chunk *chunk_with_entry(struct piu_queue *q, uint64_t *ret_head)
 {
     for (;;) {
-        struct chunk *c = queue_chunk(atomic_load_explicit(&q->get.chunk, memory_order_relaxed));
+        struct chunk *c =
+            queue_chunk(atomic_load_explicit(&q->get.chunk, memory_order_relaxed));
         uint64_t next;
 
         if (unlikely(!c))
@@ -68,7 +69,8 @@ static int entry_find(struct piu_queue *q, struct entry *ret)
     if (unlikely(end > c->capacity))
         return -EBADMSG;
     if (unlikely(word & ENTRY_LARGE)) {
-        struct message *m = place + 2 <= end ? arena_at(c->entries[place + 1], sizeof(*m)) : NULL;
+        struct message *m =
+            place + 2 <= end ? arena_at(c->entries[place + 1], sizeof(*m)) : NULL;
 
         if (!m || m->size != (word & ~ENTRY_LARGE) || !arena_has(m->bytes, m->size))
             return -EBADMSG;
@@ -77,8 +79,9 @@ static int entry_find(struct piu_queue *q, struct entry *ret)
     }
     if (unlikely(word > INLINE_MAX || place + 1 + units_of(word) > end))
         return -EBADMSG;
-    *ret = (struct entry){c, head, word_plus(head, 1, 1 + units_of(word)), word,
-                          &c->entries[place + 1], NULL};
+    *ret = (struct entry){
+        c,   head, word_plus(head, 1, 1 + units_of(word)), word, &c->entries[place + 1],
+        NULL};
     return 0;
 }
 
@@ -174,7 +177,8 @@ static void bytes_get(struct piu_queue *q, struct entry *e, void *data)
 /* ---- Coming again ----------------------------------------------------------------------- */
 
 /* get.lock is held.  All of the list, or as far as it is sound: is `m` in it, and how long. */
-static bool is_returned(struct piu_queue *q, const struct message *m, uint64_t *ret_length)
+static bool is_returned(struct piu_queue *q, const struct message *m,
+                        uint64_t *ret_length)
 {
     uint64_t offset = atomic_load(&q->get.returned);
     bool found = false;
@@ -262,7 +266,8 @@ static void repair_returning(struct piu_queue *q, struct message *m)
 
 void get_repair(struct piu_queue *q)
 {
-    struct message *returning = arena_at(atomic_load(&q->get.returning), sizeof(*returning));
+    struct message *returning =
+        arena_at(atomic_load(&q->get.returning), sizeof(*returning));
     struct message *taking = arena_at(atomic_load(&q->get.taking), sizeof(*taking));
     uint64_t length;
 
@@ -293,7 +298,8 @@ static void taken_orphan(void *block, uint64_t dead_id, bool died)
     }
     queue_tell_pollers(q);
     if (get_enter(q, who) == 0) {
-        if (block_owner(block) == (dead_id & ID_OWNER) && block_purpose(block) == BLOCK_TAKEN)
+        if (block_owner(block) == (dead_id & ID_OWNER) &&
+            block_purpose(block) == BLOCK_TAKEN)
             message_return(q, block, dead_id);
         get_leave(q);
     }
@@ -319,7 +325,8 @@ struct request {
 };
 
 /* get.lock is held, `e` is next.  Large ones are copied after the lock, from ret->message. */
-static int entry_get(struct piu_queue *q, uint64_t who, struct entry *e, struct request *ret)
+static int entry_get(struct piu_queue *q, uint64_t who, struct entry *e,
+                     struct request *ret)
 {
     int r = 0;
 
@@ -385,7 +392,8 @@ static void copy_out(struct request *ret)
 /* Without locks: threads may write over what others have learned. */
 static void lag(struct piu_queue *q)
 {
-    struct chunk *c = arena_at(atomic_load_explicit(&q->get.chunk, memory_order_relaxed), sizeof(*c));
+    struct chunk *c =
+        arena_at(atomic_load_explicit(&q->get.chunk, memory_order_relaxed), sizeof(*c));
     uint32_t now = atomic_load_explicit(&q->get.lag, memory_order_relaxed);
     uint32_t probe = atomic_load_explicit(&q->get.lag_probe, memory_order_relaxed) + 1;
     uint64_t before, after;
@@ -418,8 +426,8 @@ static bool is_over(struct piu_queue *q)
     return !queue_has_message(q);
 }
 
-static noinline int get_waiting(struct piu_queue *q, uint64_t who, struct request *request,
-                                int64_t timeout)
+static noinline int get_waiting(struct piu_queue *q, uint64_t who,
+                                struct request *request, int64_t timeout)
 {
     struct waiting w = waiting_begin(timeout);
     int r = -EAGAIN;
@@ -442,7 +450,8 @@ static noinline int get_waiting(struct piu_queue *q, uint64_t who, struct reques
 /* A descriptor that stays readable would lead its owner into a get that waits. */
 static inline void get_emptied(struct piu_queue *q, uint64_t who)
 {
-    if (unlikely(atomic_load_explicit(&q->pollers, memory_order_relaxed)) && !queue_has_message(q))
+    if (unlikely(atomic_load_explicit(&q->pollers, memory_order_relaxed)) &&
+        !queue_has_message(q))
         queue_calm_pollers(q, who);
 }
 
@@ -511,8 +520,8 @@ int piu_queue_take(struct piu_queue *q, void **ret, size_t *ret_size, int64_t ti
 /* ---- Many ---------------------------------------------------------------------------- */
 
 /* From one chunk, with one commit: as many of `size` bytes as there are. */
-static int get_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size, size_t count,
-                   size_t *done)
+static int get_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size,
+                   size_t count, size_t *done)
 {
     struct entry e;
     size_t n = 0;
@@ -551,9 +560,11 @@ static int get_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_
     return r;
 }
 
-static int get_large_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size)
+static int get_large_run(struct piu_queue *q, uint64_t who, unsigned char *data,
+                         size_t size)
 {
-    struct request request = {.how = INTO_BUFFER, .exactly = true, .data = data, .size = size};
+    struct request request = {
+        .how = INTO_BUFFER, .exactly = true, .data = data, .size = size};
     int r = get_once(q, who, &request);
 
     if (r >= 0 && request.message)
@@ -561,14 +572,15 @@ static int get_large_run(struct piu_queue *q, uint64_t who, unsigned char *data,
     return r;
 }
 
-static int get_some(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size, size_t count,
-                    size_t *done, int *news)
+static int get_some(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size,
+                    size_t count, size_t *done, int *news)
 {
     int r = 0;
 
     while (r >= 0 && *done < count) {
         r = get_run(q, who, data + *done * size, size, count - *done, done);
-        if (r == -ENOTBLK && (r = get_large_run(q, who, data + *done * size, size)) >= 0) {
+        if (r == -ENOTBLK &&
+            (r = get_large_run(q, who, data + *done * size, size)) >= 0) {
             *news = r > 0 ? r : *news;
             (*done)++;
         }
@@ -587,11 +599,13 @@ int piu_queue_get_many(struct piu_queue *q, void *data, size_t size, size_t coun
 
     if (r < 0)
         return r;
-    if (!ret_count || (!data && size && count) || __builtin_mul_overflow(size, count, &bytes))
+    if (!ret_count || (!data && size && count) ||
+        __builtin_mul_overflow(size, count, &bytes))
         return -EINVAL;
     if (!data)
         data = nothing;
-    while ((r = get_some(q, who, data, size, count, &done, &news)) == -EAGAIN && done == 0) {
+    while ((r = get_some(q, who, data, size, count, &done, &news)) == -EAGAIN &&
+           done == 0) {
         if (is_over(q)) {
             r = -EPIPE;
             break;

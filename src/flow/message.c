@@ -14,7 +14,8 @@ int message_new(struct piu_queue *q, size_t size, struct message **ret)
     if (r < 0)
         return r;
     m = block;
-    *m = (struct message){.queue = arena_offset(q), .generation = q->generation, .size = size};
+    *m = (struct message){
+        .queue = arena_offset(q), .generation = q->generation, .size = size};
     *ret = m;
     return 0;
 }
@@ -24,7 +25,9 @@ struct piu_queue *message_queue(const struct message *m)
     struct piu_queue *q = arena_at(m->queue, sizeof(*q));
     uint64_t who;
 
-    return q && block_is(q) && queue_use(q, &who) == 0 && q->generation == m->generation ? q : NULL;
+    return q && block_is(q) && queue_use(q, &who) == 0 && q->generation == m->generation
+               ? q
+               : NULL;
 }
 
 /* ---- Units of maxsize ------------------------------------------------------------- */
@@ -81,7 +84,8 @@ static int unit_take(struct piu_queue *q, uint64_t who, struct message *m)
 }
 
 /* put.lock is held.  It is no reservation any more, and the caller's to free. */
-static bool reservation_end(struct piu_queue *q, struct message *m, uint64_t owner, bool mine)
+static bool reservation_end(struct piu_queue *q, struct message *m, uint64_t owner,
+                            bool mine)
 {
     bool got = true;
 
@@ -147,11 +151,13 @@ int piu_queue_reserve(struct piu_queue *q, size_t size, void **ret, int64_t time
 }
 
 /* The caller's message of this queue with that purpose; NULL: it is not. */
-static struct message *message_of(struct piu_queue *q, void *bytes, enum block_purpose purpose)
+static struct message *message_of(struct piu_queue *q, void *bytes,
+                                  enum block_purpose purpose)
 {
     struct message *m;
 
-    if (!arena_has((unsigned char *)bytes - sizeof(*m), sizeof(*m)) || (uintptr_t)bytes % 64)
+    if (!arena_has((unsigned char *)bytes - sizeof(*m), sizeof(*m)) ||
+        (uintptr_t)bytes % 64)
         return NULL;
     m = container_of(bytes, struct message, bytes);
     return block_is_mine(m, purpose) && m->queue == arena_offset(q) &&

@@ -31,7 +31,8 @@ struct pollers {
     uint32_t reserved[7];
     struct poller {
         _Atomic uint64_t id;
-        _Atomic uint64_t inode; /* of the pipe: the number may have come to mean something else */
+        _Atomic uint64_t
+            inode; /* of the pipe: the number may have come to mean something else */
         _Atomic int32_t write_end;
         _Atomic int32_t read_end;
         _Atomic uint32_t told;

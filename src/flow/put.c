@@ -19,10 +19,11 @@ static bool has_unit(struct piu_queue *q, uint64_t puts)
 }
 
 /* put.lock is held.  The chunk that takes `units` more, and where: 0, -EPIPE, -EAGAIN, -ENOMEM. */
-static int put_prepare(struct piu_queue *q, uint64_t units, bool has_its_unit, struct chunk **ret,
-                       uint64_t *ret_tail)
+static int put_prepare(struct piu_queue *q, uint64_t units, bool has_its_unit,
+                       struct chunk **ret, uint64_t *ret_tail)
 {
-    struct chunk *c = queue_chunk(atomic_load_explicit(&q->put.chunk, memory_order_relaxed));
+    struct chunk *c =
+        queue_chunk(atomic_load_explicit(&q->put.chunk, memory_order_relaxed));
     uint64_t tail;
     int r;
 
@@ -140,7 +141,8 @@ static noinline int put_small_waiting(struct piu_queue *q, uint64_t who, const v
     struct waiting w = waiting_begin(timeout);
     int r;
 
-    while ((r = wait_for_room(q, who, &w)) == 0 && (r = put_small(q, who, data, size)) == -EAGAIN)
+    while ((r = wait_for_room(q, who, &w)) == 0 &&
+           (r = put_small(q, who, data, size)) == -EAGAIN)
         ;
     waiting_end(&w, q, &q->putters, queue_has_room);
     return r;
@@ -167,8 +169,8 @@ int piu_queue_put(struct piu_queue *q, const void *data, size_t size, int64_t ti
 /* ---- Many ------------------------------------------------------------------------- */
 
 /* As many as fit into what is left of one chunk and of maxsize, with one commit. */
-static int put_run(struct piu_queue *q, uint64_t who, const unsigned char *data, size_t size,
-                   size_t count, size_t *done)
+static int put_run(struct piu_queue *q, uint64_t who, const unsigned char *data,
+                   size_t size, size_t count, size_t *done)
 {
     uint64_t units = 1 + units_of(size);
     struct chunk *c;
@@ -195,8 +197,8 @@ static int put_run(struct piu_queue *q, uint64_t who, const unsigned char *data,
     return r;
 }
 
-static int put_many_small(struct piu_queue *q, uint64_t who, const unsigned char *data, size_t size,
-                          size_t count, size_t *done)
+static int put_many_small(struct piu_queue *q, uint64_t who, const unsigned char *data,
+                          size_t size, size_t count, size_t *done)
 {
     int r = 0;
 
@@ -205,8 +207,8 @@ static int put_many_small(struct piu_queue *q, uint64_t who, const unsigned char
     return r;
 }
 
-static int put_many_large(struct piu_queue *q, uint64_t who, const unsigned char *data, size_t size,
-                          size_t count, size_t *done)
+static int put_many_large(struct piu_queue *q, uint64_t who, const unsigned char *data,
+                          size_t size, size_t count, size_t *done)
 {
     int r = 0;
 
@@ -225,7 +227,8 @@ int piu_queue_put_many(struct piu_queue *q, const void *data, size_t size, size_
 
     if (r < 0)
         return r;
-    if (!ret_count || (!data && size && count) || __builtin_mul_overflow(size, count, &bytes))
+    if (!ret_count || (!data && size && count) ||
+        __builtin_mul_overflow(size, count, &bytes))
         return -EINVAL;
     if (!data)
         data = "";

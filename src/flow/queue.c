@@ -2,7 +2,6 @@
 #include "flow/queue.h"
 #include "flow/wait.h"
 
-
 #include <string.h>
 
 #define CHUNK_FIRST 16384u  /* bytes; doubled with each new one */
@@ -33,7 +32,8 @@ static void chunk_link(struct piu_queue *q, struct chunk *c)
 
 static bool first_is_retired(struct piu_queue *q)
 {
-    return atomic_load(&q->first_chunk) != atomic_load_explicit(&q->get.chunk, memory_order_acquire);
+    return atomic_load(&q->first_chunk) !=
+           atomic_load_explicit(&q->get.chunk, memory_order_acquire);
 }
 
 /* Retired and not wanted: out of the chain, then free. */
@@ -69,7 +69,8 @@ static struct chunk *chunk_recycle(struct piu_queue *q, uint64_t units, uint64_t
     return NULL;
 }
 
-static int chunk_new(struct piu_queue *q, uint64_t units, uint64_t count, struct chunk **ret)
+static int chunk_new(struct piu_queue *q, uint64_t units, uint64_t count,
+                     struct chunk **ret)
 {
     uint64_t wanted = sizeof(struct chunk) + units * 8;
     uint64_t size = max_u64(q->put.chunk_size, wanted);
@@ -184,7 +185,8 @@ static void queue_end(struct piu_queue *q, uint64_t who)
     if (owner_enter(&q->get.lock, who) == OWNER_DIED)
         get_repair(q);
     queue_empty(q);
-    atomic_store(&q->get.chunk, 0); /* or else one that begins again would read freed chunks */
+    atomic_store(&q->get.chunk,
+                 0); /* or else one that begins again would read freed chunks */
     atomic_store(&q->put.chunk, 0);
     while ((c = queue_chunk(atomic_load(&q->first_chunk))) && chunk_forget(q, c))
         ;
@@ -235,8 +237,8 @@ static void repair_pending(struct piu_queue *q)
 
     if (!offset)
         return;
-    if (offset == atomic_load(&q->put.chunk) || offset == atomic_load(&q->first_chunk) || !c ||
-        (c != queue_first(q) && !block_settle(c)))
+    if (offset == atomic_load(&q->put.chunk) || offset == atomic_load(&q->first_chunk) ||
+        !c || (c != queue_first(q) && !block_settle(c)))
         atomic_store(&q->put.pending, 0); /* done already, or not begun */
     else {
         chunk_begin(c, c->capacity, count_of(atomic_load(&last->tail)));
@@ -261,7 +263,8 @@ static void repair_message(struct piu_queue *q)
 
     if (!atomic_load(&q->put.message))
         return;
-    if (q->put.spends) /* put, or lost with its owner: the unit is not reserved any more */
+    if (q->put
+            .spends) /* put, or lost with its owner: the unit is not reserved any more */
         atomic_store(&q->put.reserved, q->put.reserved_after);
     if (c && atomic_load(&c->tail) == q->put.before)
         queue_discard(&q->put.message); /* it was never put */
@@ -282,7 +285,8 @@ static void put_repair(struct piu_queue *q)
 }
 
 /* A free one is repaired too: who is freeing it may be dead, and its heir is to find it whole. */
-static int enter_slowly(struct piu_queue *q, int r, owner_word *lock, void (*repair)(struct piu_queue *q))
+static int enter_slowly(struct piu_queue *q, int r, owner_word *lock,
+                        void (*repair)(struct piu_queue *q))
 {
     if (r == OWNER_DIED)
         repair(q);
@@ -333,7 +337,8 @@ uint64_t queue_gets(struct piu_queue *q)
 
 bool queue_has_message(struct piu_queue *q)
 {
-    struct chunk *c = arena_at(atomic_load_explicit(&q->get.chunk, memory_order_relaxed), sizeof(*c));
+    struct chunk *c =
+        arena_at(atomic_load_explicit(&q->get.chunk, memory_order_relaxed), sizeof(*c));
 
     return c && (atomic_load_explicit(&c->tail, memory_order_acquire) !=
                      atomic_load_explicit(&c->head, memory_order_relaxed) ||
@@ -371,8 +376,7 @@ size_t piu_queue_qsize(const struct piu_queue *q)
     if (queue_use(used, &who) < 0)
         return 0;
     gets = queue_gets(used); /* first: a get that comes between makes it no less than 0 */
-    return ((queue_puts(used) - gets) & COUNT_MASK) +
-           atomic_load(&q->get.returned_count);
+    return ((queue_puts(used) - gets) & COUNT_MASK) + atomic_load(&q->get.returned_count);
 }
 
 int piu_queue_shutdown(struct piu_queue *q)

@@ -53,7 +53,7 @@ static_assert(offsetof(struct chunk, entries) == 384, "shared layout: raise AREN
 
 /* The head of a block that holds one message: 64 bytes, then the message. */
 struct message {
-    uint64_t queue; /* offset */
+    uint64_t queue;      /* offset */
     uint64_t generation; /* of the queue (Q8) */
     uint64_t size;
     uint64_t next; /* in get.returned */
@@ -84,34 +84,38 @@ struct put_side {
     _Atomic uint64_t pending; /* offset of a chunk that is being linked; 0 */
     _Atomic uint64_t message; /* offset of a large message that is being put; 0 */
     uint64_t before;          /* tail, before that */
-    uint64_t got_seen;        /* messages got, as last seen: spares a look at the getters' line */
-    _Atomic uint64_t reserved;     /* units of maxsize */
-    _Atomic uint64_t reserving;    /* offset of a block that becomes or ends a reservation; 0 */
-    uint64_t reserved_after;       /* what `reserved` is after that, or after `message` */
-    uint64_t spends;               /* `message` was reserved */
-    uint64_t chunk_size;           /* of the next one, bytes */
-    _Atomic uint64_t putters;      /* offset of a queue_roll; 0 */
+    uint64_t
+        got_seen; /* messages got, as last seen: spares a look at the getters' line */
+    _Atomic uint64_t reserved; /* units of maxsize */
+    _Atomic uint64_t
+        reserving;           /* offset of a block that becomes or ends a reservation; 0 */
+    uint64_t reserved_after; /* what `reserved` is after that, or after `message` */
+    uint64_t spends;         /* `message` was reserved */
+    uint64_t chunk_size;     /* of the next one, bytes */
+    _Atomic uint64_t putters; /* offset of a queue_roll; 0 */
 };
 
 struct get_side {
     owner_word lock;
     _Atomic uint64_t last;
-    _Atomic uint64_t chunk;    /* offset: where head moves */
-    uint64_t tail_seen;        /* of that chunk; 0: look */
+    _Atomic uint64_t chunk;     /* offset: where head moves */
+    uint64_t tail_seen;         /* of that chunk; 0: look */
     _Atomic uint64_t taking;    /* offset of a block that is being taken; 0 */
     _Atomic uint64_t returning; /* offset of a dead taker's block that comes back; 0 */
     uint64_t before;            /* head, before the get; FROM_RETURNED */
     _Atomic uint64_t returned;  /* messages of dead takers, a list */
     _Atomic uint64_t returned_count;
-    _Atomic uint64_t counting; /* 1 + index of a mark that gets a new count with this; 0 */
-    uint64_t counting_index;   /* that, before it is under way */
+    _Atomic uint64_t
+        counting;            /* 1 + index of a mark that gets a new count with this; 0 */
+    uint64_t counting_index; /* that, before it is under way */
     uint64_t count_before;
     uint64_t count_after;
     _Atomic uint32_t lag; /* ns a getter waits when it has caught up: see get.c */
     _Atomic uint32_t lag_probe;
-    _Atomic uint64_t got_by; /* offset of a queue_roll; 0 */
+    _Atomic uint64_t got_by;   /* offset of a queue_roll; 0 */
     _Atomic uint64_t finished; /* messages said to be done, or lost with their getters */
-    _Atomic uint64_t finishing; /* 1 + index of the mark whose task_done is under way; 0 */
+    _Atomic uint64_t
+        finishing; /* 1 + index of the mark whose task_done is under way; 0 */
     uint64_t finished_after;
     uint64_t finishing_count;
     _Atomic uint32_t lost; /* news for join: something was lost */
@@ -130,7 +134,7 @@ struct piu_queue {
     alignas(128) struct put_side put;
     alignas(128) struct get_side get;
     alignas(128) struct bell getters;
-    alignas(128) struct bell putters;  /* who wait for room */
+    alignas(128) struct bell putters; /* who wait for room */
     alignas(128) struct bell joiners;
 };
 
@@ -154,7 +158,8 @@ static inline uint64_t count_of(uint64_t word)
 /* The word after `messages` more, which take `units`. */
 static inline uint64_t word_plus(uint64_t word, uint64_t messages, uint64_t units)
 {
-    return word + (messages << PLACE_BITS) + units; /* the count wraps at 2^36 by itself */
+    return word + (messages << PLACE_BITS) +
+           units; /* the count wraps at 2^36 by itself */
 }
 
 static inline uint64_t units_of(uint64_t bytes)
@@ -169,10 +174,13 @@ static inline int queue_use(struct piu_queue *q, uint64_t *ret_who)
 
     if (unlikely(r < 0))
         return r;
-    if (unlikely((uint64_t)((unsigned char *)q - arena.base) >= arena.range - sizeof(*q) ||
+    if (unlikely((uint64_t)((unsigned char *)q - arena.base) >=
+                     arena.range - sizeof(*q) ||
                  (uintptr_t)q % 64))
         return -EFAULT;
-    return likely(atomic_load_explicit(&q->stamp, memory_order_relaxed) == QUEUE_STAMP) ? 0 : -ESTALE;
+    return likely(atomic_load_explicit(&q->stamp, memory_order_relaxed) == QUEUE_STAMP)
+               ? 0
+               : -ESTALE;
 }
 
 /* NULL: that is no chunk. */
@@ -182,7 +190,8 @@ static inline struct chunk *queue_chunk(uint64_t offset)
 
     if (unlikely(offset == 0 || offset % 64 || offset >= arena.range - sizeof(*c)))
         return NULL;
-    return likely(c->capacity <= PLACE_MASK && c->capacity * 8 <= arena.range - sizeof(*c) - offset)
+    return likely(c->capacity <= PLACE_MASK &&
+                  c->capacity * 8 <= arena.range - sizeof(*c) - offset)
                ? c
                : NULL;
 }
@@ -245,7 +254,8 @@ int queue_grow(struct piu_queue *q, uint64_t units);
 void queue_discard(_Atomic uint64_t *word);
 
 /* Message blocks (message.c). */
-int message_new(struct piu_queue *q, size_t size, struct message **ret); /* scratch, the caller's */
+int message_new(struct piu_queue *q, size_t size,
+                struct message **ret); /* scratch, the caller's */
 int put_block(struct piu_queue *q, uint64_t who, struct message *m, bool reserved);
 void reservation_repair(struct piu_queue *q);
 /* The queue that a message belongs to; NULL: it is gone, or another has its place. */

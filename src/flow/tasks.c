@@ -23,7 +23,8 @@ static int roll_grow(_Atomic uint64_t *word)
     uint32_t capacity = old ? old->capacity * 2 : ROLL_FIRST;
     struct queue_roll *roll;
     void *block;
-    int r = block_new(sizeof(*roll) + capacity * sizeof(roll->marks[0]), BLOCK_SCRATCH, word, &block);
+    int r = block_new(sizeof(*roll) + capacity * sizeof(roll->marks[0]), BLOCK_SCRATCH,
+                      word, &block);
 
     if (r < 0)
         return r;
@@ -74,7 +75,8 @@ static struct queue_mark *roll_free_mark(_Atomic uint64_t *word, bool counts)
 }
 
 /* The member's mark; made if it has none. */
-static int roll_mark(_Atomic uint64_t *word, uint64_t id, bool counts, struct queue_mark **ret)
+static int roll_mark(_Atomic uint64_t *word, uint64_t id, bool counts,
+                     struct queue_mark **ret)
 {
     struct queue_mark *mark = roll_find(word, id);
     int r = 0;

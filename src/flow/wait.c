@@ -29,8 +29,8 @@ static void learn(int64_t slept)
         spin_time = spin_time / 2 > SPIN_LEAST ? spin_time / 2 : SPIN_LEAST;
 }
 
-int bell_sleep(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint64_t who,
-               int64_t slice)
+int bell_sleep(struct bell *b, struct piu_queue *q, queue_looks *looks_ready,
+               uint64_t who, int64_t slice)
 {
     int r;
 
@@ -65,7 +65,8 @@ struct waiting waiting_begin(int64_t timeout)
     return (struct waiting){.timeout = timeout, .slice = SLICE_FIRST};
 }
 
-void waiting_end(struct waiting *w, struct piu_queue *q, struct bell *b, queue_looks *looks_ready)
+void waiting_end(struct waiting *w, struct piu_queue *q, struct bell *b,
+                 queue_looks *looks_ready)
 {
     /* one that slept took a wake-up: if there is more, the next sleeper is to have it */
     if (unlikely(w->slept) && looks_ready(q))
@@ -105,13 +106,14 @@ static bool yield_until(struct piu_queue *q, queue_looks *looks_ready)
     return false;
 }
 
-static bool spin_before_sleep(struct bell *b, struct piu_queue *q, queue_looks *looks_ready,
-                              uint64_t who, int64_t timeout)
+static bool spin_before_sleep(struct bell *b, struct piu_queue *q,
+                              queue_looks *looks_ready, uint64_t who, int64_t timeout)
 {
     const _Atomic uint64_t *other = b == &q->getters ? &q->put.last : &q->get.last;
 
     return spin_briefly(q, looks_ready) ||
-           (member_worth_spinning(who, atomic_load_explicit(other, memory_order_relaxed)) &&
+           (member_worth_spinning(who,
+                                  atomic_load_explicit(other, memory_order_relaxed)) &&
             spin_until(q, looks_ready, timeout)) ||
            yield_until(q, looks_ready);
 }
@@ -159,3 +161,29 @@ int wait_at(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint6
     return 0;
 }
 
+/*
+ * One unit is room enough, but a putter that takes each as it comes makes every message wait
+ * for the getters' line: where they are quick it lets some more come, for some us at most.
+ */
+static void let_room_grow(struct piu_queue *q)
+{
+    uint64_t enough = q->maxsize - q->maxsize / 8;
+
+    for (int i = 0; i < LOOKS; i++) {
+        uint64_t out = (queue_puts(q) - queue_gets(q)) & COUNT_MASK;
+
+        if (out + atomic_load(&q->put.reserved) <= enough)
+            return;
+        for (int pause = 0; pause < 4; pause++)
+            cpu_relax();
+    }
+}
+
+int wait_for_room(struct piu_queue *q, uint64_t who, struct waiting *w)
+{
+    int r = wait_at(&q->putters, q, queue_has_room, who, w);
+
+    if (r == 0 && !w->slept)
+        let_room_grow(q);
+    return r;
+}

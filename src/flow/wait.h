@@ -27,12 +27,10 @@ struct waiting waiting_begin(int64_t timeout);
  */
 int wait_at(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint64_t who,
             struct waiting *w);
-void waiting_end(struct waiting *w, struct piu_queue *q, struct bell *b, queue_looks *looks_ready);
+void waiting_end(struct waiting *w, struct piu_queue *q, struct bell *b,
+                 queue_looks *looks_ready);
 
-static inline int wait_for_room(struct piu_queue *q, uint64_t who, struct waiting *w)
-{
-    return wait_at(&q->putters, q, queue_has_room, who, w);
-}
+int wait_for_room(struct piu_queue *q, uint64_t who, struct waiting *w);
 
 void bell_wake(struct bell *b);
 
@@ -46,7 +44,7 @@ static inline void bell_ring(struct bell *b)
 }
 
 void bell_ring_all(struct bell *b); /* wakes all */
-int bell_sleep(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint64_t who,
-               int64_t slice); /* 0, -EINTR */
+int bell_sleep(struct bell *b, struct piu_queue *q, queue_looks *looks_ready,
+               uint64_t who, int64_t slice); /* 0, -EINTR */
 
 #endif

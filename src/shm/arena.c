@@ -19,7 +19,8 @@
 #define ARENA_RANGE     (UINT64_C(1) << 40)
 #define ARENA_RANGE_MIN (UINT64_C(1) << 30)
 
-static_assert(sizeof(struct arena_header) <= ARENA_MEMBERS, "shared layout: raise ARENA_STAMP");
+static_assert(sizeof(struct arena_header) <= ARENA_MEMBERS,
+              "shared layout: raise ARENA_STAMP");
 
 struct arena arena = {.fd = -1};
 
@@ -42,7 +43,8 @@ bool arena_is_behind(int fd)
 {
     struct stat st;
 
-    return fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == arena.inode && st.st_dev == arena.device;
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == arena.inode &&
+           st.st_dev == arena.device;
 }
 
 int arena_back(uint64_t offset, uint64_t size)
@@ -207,9 +209,9 @@ int arena_open(void)
 int arena_export(char *ret, size_t room, uint64_t member_id)
 {
     const struct arena_header *h = arena_header();
-    int n = snprintf(ret, room,
-                     "PIU_FAMILY=%" PRIx64 ":%" PRIx64 ":%x:%" PRIx64 ":%" PRIx64, h->address,
-                     h->range, (unsigned)arena.fd, h->stamp, member_id);
+    int n =
+        snprintf(ret, room, "PIU_FAMILY=%" PRIx64 ":%" PRIx64 ":%x:%" PRIx64 ":%" PRIx64,
+                 h->address, h->range, (unsigned)arena.fd, h->stamp, member_id);
 
     return n < 0 || (size_t)n >= room ? -ENAMETOOLONG : 0;
 }
@@ -224,8 +226,8 @@ static bool heap_has(uint64_t offset, size_t size)
 {
     const struct arena_header *h = arena_header();
     /* acquire, for the release in grow() */
-    uint64_t end = h->heap +
-                   atomic_load_explicit(&h->committed, memory_order_acquire) * UNIT_SIZE;
+    uint64_t end =
+        h->heap + atomic_load_explicit(&h->committed, memory_order_acquire) * UNIT_SIZE;
 
     return offset >= h->heap && offset < end && size <= end - offset;
 }

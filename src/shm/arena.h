@@ -17,12 +17,12 @@
 
 #include "os/base.h"
 
-#define UNIT_SIZE      UINT64_C(16384)
-#define ARENA_STAMP    UINT64_C(0x706975000003) /* raise with any change of shared layout */
-#define ARENA_MEMBERS  UINT64_C(16384)              /* where the table of members begins */
-#define MEMBER_SLOTS   16384u                       /* slot 0 is nobody */
-#define MEMBER_SIZE    1024u
-#define BLOCK_CLASSES  16
+#define UNIT_SIZE     UINT64_C(16384)
+#define ARENA_STAMP   UINT64_C(0x706975000003) /* raise with any change of shared layout */
+#define ARENA_MEMBERS UINT64_C(16384)          /* where the table of members begins */
+#define MEMBER_SLOTS  16384u                   /* slot 0 is nobody */
+#define MEMBER_SIZE   1024u
+#define BLOCK_CLASSES 16
 
 struct block_class {
     _Atomic uint32_t spans;  /* unit index of the newest span; 0: none */
@@ -36,7 +36,7 @@ struct arena_header {
     uint64_t unit_table; /* offset */
     uint64_t heap;       /* offset */
     uint64_t units_max;
-    uint64_t pid_namespace; /* inode; members of another one are refused */
+    uint64_t pid_namespace;        /* inode; members of another one are refused */
     _Atomic uint32_t heavy_fences; /* a member could not register: see os/fence.h */
 
     alignas(64) _Atomic uint64_t committed; /* units; read by all, often */
@@ -79,7 +79,8 @@ static inline struct arena_header *arena_header(void)
  *     -EPROTO   the inherited one is of another version of piu
  */
 int arena_open(void);
-bool arena_is_home(void); /* the caller is in the pid namespace that the family began in */
+bool arena_is_home(
+    void); /* the caller is in the pid namespace that the family began in */
 
 /* For exec: PIU_FAMILY=<address>:<range>:<fd>:<stamp>:<claimed member id>, in hexadecimal. */
 int arena_export(char *ret, size_t room, uint64_t member_id);
@@ -91,8 +92,9 @@ uint64_t arena_inherited_id(void);
  */
 int arena_back(uint64_t offset, uint64_t size);
 void arena_unback(uint64_t offset, uint64_t size);
-bool arena_is_behind(int fd);               /* the file behind `fd` is the arena */
-bool arena_witness_is_held(uint64_t index); /* true where it cannot be told; see os/fd.h */
+bool arena_is_behind(int fd); /* the file behind `fd` is the arena */
+bool arena_witness_is_held(
+    uint64_t index); /* true where it cannot be told; see os/fd.h */
 
 /* Is [p, p + size) inside the heap, where it has memory?  Anybody, also before joining. */
 bool arena_has(const void *p, size_t size);

@@ -25,7 +25,8 @@ enum kind { KIND_FREE, KIND_USED, KIND_SPAN, KIND_PUNCHED };
 
 /* ---- The word ------------------------------------------------------------------- */
 
-static uint64_t word_make(enum kind kind, uint64_t units, unsigned purpose, uint64_t owner)
+static uint64_t word_make(enum kind kind, uint64_t units, unsigned purpose,
+                          uint64_t owner)
 {
     return (uint64_t)kind << 58 | units << 34 | (uint64_t)purpose << 31 | owner;
 }
@@ -84,12 +85,15 @@ struct shape {
 };
 
 #define COUNT(size) ((SPAN_SIZE - 64 - 127) / ((size) + 8))
-#define SHAPE(size) {(size), COUNT(size), (64 + 8 * COUNT(size) + 127) / 128 * 128}
+#define SHAPE(size)                                                   \
+    {                                                                 \
+        (size), COUNT(size), (64 + 8 * COUNT(size) + 127) / 128 * 128 \
+    }
 
 static const struct shape shapes[] = {
-    SHAPE(64),   SHAPE(128),  SHAPE(192),  SHAPE(256),  SHAPE(384),  SHAPE(512),  SHAPE(768),
-    SHAPE(1024), SHAPE(1536), SHAPE(2048), SHAPE(3072), SHAPE(4096), SHAPE(6144), SHAPE(8192),
-    SHAPE(LASTING_SIZE),
+    SHAPE(64),   SHAPE(128),  SHAPE(192),  SHAPE(256),  SHAPE(384),
+    SHAPE(512),  SHAPE(768),  SHAPE(1024), SHAPE(1536), SHAPE(2048),
+    SHAPE(3072), SHAPE(4096), SHAPE(6144), SHAPE(8192), SHAPE(LASTING_SIZE),
 };
 #define CLASSES       ((unsigned)array_size(shapes))
 #define CLASS_LASTING (CLASSES - 1) /* see block_new_lasting() */
@@ -100,7 +104,7 @@ static unsigned class_of(size_t size)
     unsigned class = 0;
 
     while (shapes[class].size < size)
-        class++;
+        class ++;
     return class;
 }
 
@@ -336,7 +340,8 @@ static void cell_aim(const struct holder *h, uint64_t block, uint64_t into)
 static int back_units(uint64_t first, uint64_t end)
 {
     struct arena_header *h = arena_header();
-    int r = arena_back(h->unit_table + first * sizeof(uint64_t), (end - first) * sizeof(uint64_t));
+    int r = arena_back(h->unit_table + first * sizeof(uint64_t),
+                       (end - first) * sizeof(uint64_t));
 
     for (uint64_t to; r == 0 && first < end; first = to) {
         to = min_u64(first + PIECE_UNITS, end);
@@ -349,7 +354,8 @@ static int back_units(uint64_t first, uint64_t end)
 static bool machine_allows(uint64_t units)
 {
     return units <= PIECE_UNITS ||
-           min_u64(machine_memory_available(), machine_memory_headroom()) / UNIT_SIZE > units;
+           min_u64(machine_memory_available(), machine_memory_headroom()) / UNIT_SIZE >
+               units;
 }
 
 /* At least up to `end` units; in a small heap as much again, in a large one 16 MB. */
@@ -358,21 +364,22 @@ static int grow(uint64_t end)
     struct arena_header *h = arena_header();
     uint64_t now = committed();
     uint64_t piece = min_u64(max_u64(now, PIECE_FIRST), PIECE_UNITS);
-    uint64_t to = min_u64(max_u64(end, now + piece), h->units_max);
+    uint64_t most = min_u64(max_u64(end, now + piece), h->units_max);
+    uint64_t to = most;
     int r;
 
     if (end <= now)
         return 0;
     if (end > h->units_max || !machine_allows(end - now))
         return -ENOMEM;
-    r = back_units(now, to);
-    if (r < 0 && to > end)
+    r = back_units(now, most);
+    if (r < 0 && most > end)
         r = back_units(now, to = end); /* less will do */
     if (r < 0) {
-        arena_unback(h->heap + now * UNIT_SIZE, (to - now) * UNIT_SIZE);
+        arena_unback(h->heap + now * UNIT_SIZE, (most - now) * UNIT_SIZE);
         return r;
     }
-    /* release, for the acquire in committed(); what the first try left behind `to` is only early */
+    /* release, for the acquire in committed() */
     atomic_store_explicit(&h->committed, to, memory_order_release);
     return 0;
 }
@@ -457,7 +464,8 @@ struct wish {
 };
 
 /* The heap lock is held.  *ret_clean: never used, so all zero. */
-static int run_new(const struct wish *wish, uint64_t align, uint64_t *ret_unit, bool *ret_clean)
+static int run_new(const struct wish *wish, uint64_t align, uint64_t *ret_unit,
+                   bool *ret_clean)
 {
     struct arena_header *h = arena_header();
     struct run run = {.units = word_units(wish->word)};
@@ -491,7 +499,8 @@ static void span_reopen(void *block);
  * survivors, a double free), and what the slower one punched might be somebody else's by then:
  * so one of them makes the run its own first (B5).
  */
-static bool run_punch(const struct holder *h, void *block, _Atomic uint64_t *word, uint64_t old)
+static bool run_punch(const struct holder *h, void *block, _Atomic uint64_t *word,
+                      uint64_t old)
 {
     uint64_t me = h->who & ID_OWNER;
     uint64_t first = unit_of(block), units = word_units(old);
@@ -501,7 +510,8 @@ static bool run_punch(const struct holder *h, void *block, _Atomic uint64_t *wor
         return false; /* another thread of ours is at it */
     if (!mine)
         cell_take(h, arena_offset(block), 0);
-    if (!atomic_compare_exchange_strong(word, &old, word_owned_by(old, PURPOSE_PUNCHING, me))) {
+    if (!atomic_compare_exchange_strong(word, &old,
+                                        word_owned_by(old, PURPOSE_PUNCHING, me))) {
         if (!mine)
             cell_drop(h, arena_offset(block));
         return false;
@@ -516,7 +526,8 @@ static bool run_punch(const struct holder *h, void *block, _Atomic uint64_t *wor
 }
 
 /* From `old`, used, to free, if nobody is faster. */
-static bool word_free(const struct holder *h, void *block, _Atomic uint64_t *word, uint64_t old)
+static bool word_free(const struct holder *h, void *block, _Atomic uint64_t *word,
+                      uint64_t old)
 {
     uint64_t units = word_units(old);
 
@@ -569,7 +580,7 @@ static void spans_relink(void)
 {
     struct arena_header *h = arena_header();
 
-    for (unsigned class = 0; class < CLASSES; class++)
+    for (unsigned class = 0; class < CLASSES; class ++)
         atomic_store(&h->classes[class].spans, 0);
     for (uint64_t unit = 0; unit < committed();) {
         const struct shape *shape;
@@ -620,12 +631,13 @@ static void spans_reopen(void)
 {
     const struct shape *shape;
 
-    for (unsigned class = 0; class < CLASSES; class++) {
+    for (unsigned class = 0; class < CLASSES; class ++) {
         uint32_t unit = atomic_load(&arena_header()->classes[class].spans);
         uint64_t bound = committed() / SPAN_UNITS;
         struct span *s;
 
-        for (; unit && bound-- && (s = span_at(unit - 1, &shape)); unit = atomic_load(&s->next))
+        for (; unit && bound-- && (s = span_at(unit - 1, &shape));
+             unit = atomic_load(&s->next))
             atomic_store(&s->full, 0);
     }
 }
@@ -683,7 +695,8 @@ static void *span_take(struct span *s, const struct shape *shape, const struct w
 static void *span_search(unsigned class, const struct wish *wish)
 {
     struct block_class *c = &arena_header()->classes[class];
-    uint64_t bound = committed() / SPAN_UNITS * 2 + 2; /* a list that runs in a ring ends too */
+    uint64_t bound =
+        committed() / SPAN_UNITS * 2 + 2; /* a list that runs in a ring ends too */
     uint32_t cursor = atomic_load_explicit(&c->cursor, memory_order_acquire);
     bool again = cursor != atomic_load(&c->spans);
 
@@ -993,7 +1006,8 @@ enum block_purpose block_purpose(const void *block)
     _Atomic uint64_t *word = word_of(block);
     uint64_t old = word ? atomic_load(word) : 0;
 
-    return word_kind(old) == KIND_USED ? (enum block_purpose)word_purpose(old) : BLOCK_PURPOSES;
+    return word_kind(old) == KIND_USED ? (enum block_purpose)word_purpose(old)
+                                       : BLOCK_PURPOSES;
 }
 
 bool block_is_mine(const void *block, enum block_purpose purpose)
@@ -1026,7 +1040,8 @@ struct sweep {
 static bool was_received(const struct member *m, uint64_t block)
 {
     for (unsigned i = 0; i < HELD_CELLS; i++) {
-        if (cell_block(&m->held[i]) == block && is_in(block, atomic_load(&m->held[i].into)))
+        if (cell_block(&m->held[i]) == block &&
+            is_in(block, atomic_load(&m->held[i].into)))
             return true;
     }
     return false;
@@ -1119,7 +1134,7 @@ static uint64_t lists_count(void)
 {
     uint64_t count = 0;
 
-    for (unsigned class = 0; class < CLASSES; class++) {
+    for (unsigned class = 0; class < CLASSES; class ++) {
         uint32_t unit = atomic_load(&arena_header()->classes[class].spans);
 
         while (unit) {

@@ -30,7 +30,7 @@ enum block_purpose {
     BLOCK_SCRATCH,  /* its owner's own: freed when the owner ends, in any way */
     BLOCK_RESERVED, /* a queue's: reserved, not committed */
     BLOCK_TAKEN,    /* a queue's: taken, not dropped */
-    BLOCK_FREEING,  /* an object whose free is under way: whoever sweeps goes on with it */
+    BLOCK_FREEING, /* an object whose free is under way: whoever sweeps goes on with it */
     BLOCK_PURPOSES
 };
 
@@ -39,7 +39,8 @@ enum block_purpose {
  * zeroed, owned by the caller (`into` NULL), or to be given to the word `into` (in shared
  * memory).  -ENOMEM.
  */
-int block_new(size_t size, enum block_purpose purpose, _Atomic uint64_t *into, void **ret);
+int block_new(size_t size, enum block_purpose purpose, _Atomic uint64_t *into,
+              void **ret);
 /* The family's from now on (after *into was stored, where there is one). */
 void block_give(void *block);
 /* All in one: allocate, zero, store the offset in *into (was 0), give. */
@@ -77,9 +78,9 @@ int block_free(void *block);
  */
 int block_free_from(_Atomic uint64_t *into);
 
-bool block_is(const void *address);           /* the address of a used block */
-size_t block_size(const void *block);         /* its room; 0: not a block */
-uint64_t block_owner(const void *block);      /* low 31 bits of a member id; 0: the family */
+bool block_is(const void *address);      /* the address of a used block */
+size_t block_size(const void *block);    /* its room; 0: not a block */
+uint64_t block_owner(const void *block); /* low 31 bits of a member id; 0: the family */
 /* Its purpose, whoever owns it; BLOCK_PURPOSES: not a used block. */
 enum block_purpose block_purpose(const void *block);
 bool block_is_mine(const void *block, enum block_purpose purpose);

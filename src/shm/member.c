@@ -20,7 +20,8 @@
 #define SLOTS_PIECE  16u  /* records that get memory at once: 16 KB */
 #define WINDOW_FIRST 255u /* slots that are gone through before one is used again */
 
-_Thread_local struct member_thread member_thread __attribute__((tls_model("initial-exec")));
+_Thread_local struct member_thread member_thread
+    __attribute__((tls_model("initial-exec")));
 
 /* For the case that there is no memory for the page: nobody joins then. */
 static struct self nobody;
@@ -53,7 +54,8 @@ static enum member_state life_state(uint64_t life)
     return (enum member_state)(life & 7);
 }
 
-static bool life_move(struct member *m, uint64_t from, uint32_t pid, enum member_state state)
+static bool life_move(struct member *m, uint64_t from, uint32_t pid,
+                      enum member_state state)
 {
     return atomic_compare_exchange_strong(&m->life, &from,
                                           life_make(life_generation(from), pid, state));
@@ -61,14 +63,16 @@ static bool life_move(struct member *m, uint64_t from, uint32_t pid, enum member
 
 static struct member *slot_record(uint32_t slot)
 {
-    return (struct member *)(void *)(arena.base + ARENA_MEMBERS + (size_t)slot * MEMBER_SIZE);
+    return (struct member *)(void *)(arena.base + ARENA_MEMBERS +
+                                     (size_t)slot * MEMBER_SIZE);
 }
 
 static struct member *slot_member(uint32_t slot)
 {
     /* acquire, for the release in slots_back(): the record has memory */
     if (slot == 0 || !arena.base ||
-        slot >= atomic_load_explicit(&arena_header()->members_committed, memory_order_acquire))
+        slot >= atomic_load_explicit(&arena_header()->members_committed,
+                                     memory_order_acquire))
         return NULL;
     return slot_record(slot);
 }
@@ -111,7 +115,8 @@ static void history_note_left(struct member *m, uint64_t generation)
         kept = old >> HISTORY_BITS == round ? old : round << HISTORY_BITS;
         if ((int16_t)(uint16_t)((old >> HISTORY_BITS) - round) > 0)
             return; /* we come too late: long forgotten */
-    } while (!atomic_compare_exchange_strong(history_word(m, generation), &old, kept | bit));
+    } while (
+        !atomic_compare_exchange_strong(history_word(m, generation), &old, kept | bit));
 }
 
 static enum fate history_read(struct member *m, uint64_t generation)
@@ -199,7 +204,8 @@ bool member_seems_alive(uint64_t id)
     uint64_t life = m ? atomic_load(&m->life) : 0;
     uint32_t futex = m ? atomic_load(life_futex(m)) : 0;
 
-    return life_generation(life) == id_generation(id) && life_state(life) == MEMBER_LIVE &&
+    return life_generation(life) == id_generation(id) &&
+           life_state(life) == MEMBER_LIVE &&
            (PIU_TSAN || (futex != 0 && !(futex & FUTEX_OWNER_DIED)));
 }
 
@@ -214,8 +220,9 @@ static enum fate fate_of(uint64_t id, bool running_left)
     for (;;) {
         life = atomic_load(&m->life);
         if (life_generation(life) != id_generation(id))
-            return life_generation(life) > id_generation(id) ? history_read(m, id_generation(id))
-                                                             : FATE_DIED;
+            return life_generation(life) > id_generation(id)
+                       ? history_read(m, id_generation(id))
+                       : FATE_DIED;
         switch (life_state(life)) {
         case MEMBER_CLAIMED:
             if (!is_gone((pid_t)life_pid(life)))
@@ -353,7 +360,8 @@ static bool slot_claim(uint32_t slot, bool sweeps, uint64_t *ret_id)
         slot_tidy(slot);
         life = atomic_load(&m->life);
     }
-    if (life_state(life) != MEMBER_FREE || !life_move(m, life, (uint32_t)getpid(), MEMBER_CLAIMED))
+    if (life_state(life) != MEMBER_FREE ||
+        !life_move(m, life, (uint32_t)getpid(), MEMBER_CLAIMED))
         return false;
     *ret_id = id_make(slot, life_generation(life));
     return true;
@@ -367,8 +375,10 @@ static int slot_find(uint64_t *ret_id)
 
     if (window == 0)
         atomic_compare_exchange_strong(&h->member_window, &window, WINDOW_FIRST);
-    for (window = atomic_load(&h->member_window);; window = atomic_load(&h->member_window)) {
-        uint32_t wider = window * 2 < MEMBER_SLOTS - 1 ? window * 2 + 1 : MEMBER_SLOTS - 1;
+    for (window = atomic_load(&h->member_window);;
+         window = atomic_load(&h->member_window)) {
+        uint32_t wider =
+            window * 2 < MEMBER_SLOTS - 1 ? window * 2 + 1 : MEMBER_SLOTS - 1;
         uint32_t from = atomic_load(&h->member_cursor);
 
         for (uint32_t i = 0; i < window; i++) {
@@ -378,7 +388,8 @@ static int slot_find(uint64_t *ret_id)
             if (r < 0)
                 return r;
             if (slot_claim(slot, sweeps, ret_id)) {
-                atomic_store(&h->member_cursor, slot); /* a hint: the next one begins behind */
+                atomic_store(&h->member_cursor,
+                             slot); /* a hint: the next one begins behind */
                 return 0;
             }
         }
@@ -423,7 +434,8 @@ void member_unclaim(uint64_t id)
     struct member *m = member_of(id);
     uint64_t life = m ? atomic_load(&m->life) : 0;
 
-    if (m && life_generation(life) == id_generation(id) && life_state(life) == MEMBER_CLAIMED)
+    if (m && life_generation(life) == id_generation(id) &&
+        life_state(life) == MEMBER_CLAIMED)
         slot_free(m, life);
 }
 
@@ -484,7 +496,8 @@ static int witness = -1;
 
 static void witness_close(void)
 {
-    if (arena_is_behind(witness)) /* not when the program has closed it, and has another there */
+    if (arena_is_behind(
+            witness)) /* not when the program has closed it, and has another there */
         fd_close(witness);
     witness = -1;
 }
@@ -606,7 +619,8 @@ static int join_alone(uint64_t claimed, int given)
 {
     int r = arena_open();
 
-    if (r == 0 && given < 0 && !arena_is_home()) /* what a member started is in its namespace */
+    if (r == 0 && given < 0 &&
+        !arena_is_home()) /* what a member started is in its namespace */
         r = -EXDEV;
     if (r == 0 && !claimed)
         claimed = arena_inherited_id();
@@ -648,7 +662,8 @@ static void thread_number_back(void *argument)
     uint32_t number = (uint32_t)(uintptr_t)argument - 1;
 
     atomic_fetch_and(&member_self->threads[number / 64], ~(UINT64_C(1) << number % 64));
-    member_thread = (struct member_thread){0}; /* if a destructor that comes later calls */
+    member_thread =
+        (struct member_thread){0}; /* if a destructor that comes later calls */
 }
 
 static void thread_key_make(void)
@@ -783,7 +798,8 @@ int member_play(const char *name)
         r = member_claim(name, &id);
     if (r < 0)
         return r;
-    life_move(member_of(id), atomic_load(&member_of(id)->life), (uint32_t)getpid(), MEMBER_LIVE);
+    life_move(member_of(id), atomic_load(&member_of(id)->life), (uint32_t)getpid(),
+              MEMBER_LIVE);
     thread_begin(id);
     return 0;
 }
@@ -793,7 +809,8 @@ void member_play_end(bool died)
     uint64_t id = member_thread.who & ID_MASK;
     struct member *m = member_of(id);
 
-    life_move(m, atomic_load(&m->life), (uint32_t)getpid(), died ? MEMBER_DIED : MEMBER_LEFT);
+    life_move(m, atomic_load(&m->life), (uint32_t)getpid(),
+              died ? MEMBER_DIED : MEMBER_LEFT);
     member_thread = (struct member_thread){0};
     member_fate(id); /* as the process, which sweeps it */
 }

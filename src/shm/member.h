@@ -32,15 +32,16 @@
  *
  * An id has thread and waiters 0.  A *who* is an id with the calling thread's number.
  */
-#define ID_WAITERS   (UINT64_C(1) << 31)
-#define ID_MASK      UINT64_C(0x0000ffff7fffffff)
-#define WHO_MASK     UINT64_C(0xffffffff7fffffff)
-#define ID_OWNER     UINT32_C(0x7fffffff) /* slot and low generation: enough until the sweep */
-#define NAME_SIZE    32
+#define ID_WAITERS (UINT64_C(1) << 31)
+#define ID_MASK    UINT64_C(0x0000ffff7fffffff)
+#define WHO_MASK   UINT64_C(0xffffffff7fffffff)
+#define ID_OWNER \
+    UINT32_C(0x7fffffff) /* slot and low generation: enough until the sweep */
+#define NAME_SIZE     32
 #define HISTORY_WORDS 4
-#define HISTORY      145 /* generations that are remembered at least */
-#define HELD_CELLS   24
-#define OPERATIONS   12
+#define HISTORY       145 /* generations that are remembered at least */
+#define HELD_CELLS    24
+#define OPERATIONS    12
 
 static inline uint32_t id_slot(uint64_t id)
 {
@@ -54,7 +55,8 @@ static inline uint64_t id_generation(uint64_t id)
 
 static inline uint64_t id_make(uint32_t slot, uint64_t generation)
 {
-    return (generation & 0x1ffff) | (uint64_t)slot << 17 | (generation >> 17 & 0xffff) << 32;
+    return (generation & 0x1ffff) | (uint64_t)slot << 17 |
+           (generation >> 17 & 0xffff) << 32;
 }
 
 enum member_state { MEMBER_FREE, MEMBER_CLAIMED, MEMBER_LIVE, MEMBER_LEFT, MEMBER_DIED };
@@ -76,13 +78,14 @@ struct operation {
 struct member {
     _Atomic uint64_t life;
     _Atomic uint64_t identity; /* see os/pidfd.h */
-    uint64_t starter;  /* member id; 0: none */
+    uint64_t starter;          /* member id; 0: none */
     _Atomic uint32_t held_overflow;
     _Atomic uint32_t threads; /* that have called so far */
     _Atomic uint32_t cpu;     /* 1 + where it was when it last had to wait; 0: unknown */
     char name[NAME_SIZE];
     _Atomic uint64_t exitcode; /* 63..9 generation   8 it is known   7..0 exit code */
-    alignas(64) pthread_mutex_t life_lock; /* robust, held while alive: the kernel's own news */
+    alignas(64)
+        pthread_mutex_t life_lock; /* robust, held while alive: the kernel's own news */
     alignas(64) _Atomic uint64_t left[HISTORY_WORDS];
     alignas(64) struct operation operations[OPERATIONS];
     alignas(64) _Atomic uint64_t held_lock; /* an owner word: one thread at a time */
@@ -117,9 +120,9 @@ int member_join(void); /* the slow way of member_who() */
  */
 static inline int member_who(uint64_t *ret)
 {
-    if (unlikely(!member_thread.id || member_thread.id != atomic_load_explicit(
-                                                              &member_self->id,
-                                                              memory_order_relaxed))) {
+    if (unlikely(!member_thread.id ||
+                 member_thread.id !=
+                     atomic_load_explicit(&member_self->id, memory_order_relaxed))) {
         int r = member_join();
 
         if (r < 0)

@@ -62,7 +62,8 @@ static int spin(owner_word *word, uint64_t who)
 /* From the dead owner to us; the bit stays, others may sleep. */
 static int take_from_dead(owner_word *word, uint64_t old, uint64_t who)
 {
-    return atomic_compare_exchange_strong(word, &old, who | ID_WAITERS) ? OWNER_DIED : -EBUSY;
+    return atomic_compare_exchange_strong(word, &old, who | ID_WAITERS) ? OWNER_DIED
+                                                                        : -EBUSY;
 }
 
 /* Sleep until the word or its owner's life changes, at most one slice. */
@@ -76,7 +77,8 @@ static int sleep_on(owner_word *word, uint64_t old, int64_t slice)
     watch[1] = (struct futex_watch){life, expected};
     r = futex_wait_any(watch, life ? 2 : 1, slice);
     if (life && atomic_load(life) != expected)
-        futex_wake(life, INT_MAX); /* the kernel woke one of those who wait for this member */
+        futex_wake(life,
+                   INT_MAX); /* the kernel woke one of those who wait for this member */
     return r;
 }
 
@@ -95,8 +97,9 @@ static void tell_left(struct waiting *w, const owner_word *word, uint64_t id)
         return;
     w->told = true;
     member_name(id, name);
-    log_line("the lock at %p is held by %s, which has ended without releasing it (left by %s)",
-             (const void *)word, name, name);
+    log_line(
+        "the lock at %p is held by %s, which has ended without releasing it (left by %s)",
+        (const void *)word, name, name);
 }
 
 /* The owner seems not to be there: 0 wait on, OWNER_DIED it is ours now, -EBUSY look again. */
@@ -127,14 +130,16 @@ static int wait_slice(owner_word *word, uint64_t who, struct waiting *w)
         r = member_seems_alive(old & ID_MASK) ? 0 : ask_owner(word, old, who, w);
         return r != 0 ? r : -ETIMEDOUT;
     }
-    if (!(old & ID_WAITERS) && !atomic_compare_exchange_strong(word, &old, old | ID_WAITERS))
+    if (!(old & ID_WAITERS) &&
+        !atomic_compare_exchange_strong(word, &old, old | ID_WAITERS))
         return -EBUSY;
     old |= ID_WAITERS;
     if (!member_seems_alive(old & ID_MASK)) {
         r = ask_owner(word, old, who, w);
         if (r != 0)
             return r;
-        slice = &w->doubt; /* the kernel marks the word first, and then takes the process down */
+        slice =
+            &w->doubt; /* the kernel marks the word first, and then takes the process down */
     }
     r = sleep_on(word, old, min_timeout(left, *slice));
     *slice = min_timeout(*slice * 2, slice == &w->doubt ? DOUBT_LAST : SLICE_LAST);

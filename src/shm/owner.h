@@ -30,16 +30,18 @@ static inline int owner_try(owner_word *word, uint64_t who)
     uint64_t old = 0;
 
     /* acquire, for the release in owner_release(): what the last owner wrote is seen */
-    if (likely(atomic_compare_exchange_strong_explicit(word, &old, who, memory_order_acquire,
-                                                       memory_order_relaxed)))
+    if (likely(atomic_compare_exchange_strong_explicit(
+            word, &old, who, memory_order_acquire, memory_order_relaxed)))
         return 0;
-    if (old == OWNER_NEWS && atomic_compare_exchange_strong_explicit(
-                                 word, &old, who, memory_order_acquire, memory_order_relaxed))
+    if (old == OWNER_NEWS &&
+        atomic_compare_exchange_strong_explicit(word, &old, who, memory_order_acquire,
+                                                memory_order_relaxed))
         return OWNER_DIED;
     return -EBUSY;
 }
 
-int owner_wait(owner_word *word, uint64_t who, int64_t timeout); /* the slow way of acquire */
+int owner_wait(owner_word *word, uint64_t who,
+               int64_t timeout); /* the slow way of acquire */
 
 /*
  * 0, OWNER_DIED: held;  -ETIMEDOUT, -EINTR: not.  A holder that *left* keeps the word until
@@ -60,8 +62,8 @@ static inline void owner_release(owner_word *word, uint64_t who)
     /* release, for the acquire in owner_try() */
     uint64_t old = who;
 
-    if (unlikely(!atomic_compare_exchange_strong_explicit(word, &old, 0, memory_order_seq_cst,
-                                                          memory_order_relaxed)))
+    if (unlikely(!atomic_compare_exchange_strong_explicit(
+            word, &old, 0, memory_order_seq_cst, memory_order_relaxed)))
         owner_release_waking(word, who);
 }
 

@@ -12,7 +12,8 @@ static void wake_owed(struct member *m)
         uint64_t offset = atomic_load(&m->operations[i].wake);
 
         if (offset && offset < arena.range - sizeof(uint32_t) && offset % 4 == 0)
-            futex_wake((const _Atomic uint32_t *)(const void *)(arena.base + offset), INT_MAX);
+            futex_wake((const _Atomic uint32_t *)(const void *)(arena.base + offset),
+                       INT_MAX);
     }
 }
 

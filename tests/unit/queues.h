@@ -55,7 +55,8 @@ static inline void put_pattern(struct piu_queue *q, size_t size, unsigned number
     free(bytes);
 }
 
-static inline void check_pattern(const void *got, size_t got_size, size_t size, unsigned number)
+static inline void check_pattern(const void *got, size_t got_size, size_t size,
+                                 unsigned number)
 {
     unsigned char *bytes = pattern_new(size, number);
 

@@ -27,7 +27,8 @@ static _Noreturn void child_runs(const struct step *step)
 
 static uint64_t stopped_at(pid_t pid)
 {
-    return (uint64_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user_regs_struct, rip), NULL);
+    return (uint64_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user_regs_struct, rip),
+                            NULL);
 }
 
 /* Until it stops; SIGTRAPs are ours, other signals are its own. */
@@ -56,7 +57,8 @@ static pid_t child_begin(const struct step *step, uint64_t *ret_trap)
         child_runs(step);
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     if (!WIFSTOPPED(status))
-        test_fail(__FILE__, __LINE__, "the child ended before it was traced: status %x", status);
+        test_fail(__FILE__, __LINE__, "the child ended before it was traced: status %x",
+                  status);
     *ret_trap = stopped_at(pid);
     return pid;
 }

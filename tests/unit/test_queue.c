@@ -18,7 +18,7 @@ TEST(what_is_put_is_got_in_order)
 
 TEST(messages_of_every_length_come_whole)
 {
-    static const size_t sizes[] = {0,    1,    7,    8,    9,     63,     64,   65,
+    static const size_t sizes[] = {0,    1,    7,    8,    9,    63,    64,     65,
                                    4088, 4095, 4096, 4097, 8192, 16384, 100000, 1 << 20};
     struct piu_queue *q = queue_new();
 
@@ -322,7 +322,9 @@ TEST(batches_go_through_many_chunks)
     CHECK_EQ(piu_queue_put_many(q, in, sizeof(int), MANY, &count, PIU_NOW), 0);
     CHECK_EQ(count, MANY);
     for (; done < MANY; done += count)
-        CHECK_EQ(piu_queue_get_many(q, out + done, sizeof(int), MANY - done, &count, PIU_NOW), 0);
+        CHECK_EQ(
+            piu_queue_get_many(q, out + done, sizeof(int), MANY - done, &count, PIU_NOW),
+            0);
     CHECK(memcmp(in, out, MANY * sizeof(int)) == 0);
     free(in);
     free(out);
@@ -404,7 +406,8 @@ TEST(shutdown_wakes_who_waits)
 
 TEST(free_wakes_who_waits_and_they_are_told)
 {
-    struct piu_queue *q = queue_new(.maxsize = 1, .tasks = true), *full = queue_new(.maxsize = 1);
+    struct piu_queue *q = queue_new(.maxsize = 1, .tasks = true),
+                     *full = queue_new(.maxsize = 1);
     pid_t getter, putter, joiner;
 
     CHECK_EQ(put_int(full, 1, PIU_NOW), 0);

@@ -27,10 +27,12 @@ struct world {
     enum fate_of expected[NUMBERS]; /* by number: what was put */
     size_t size;                    /* of the messages of set_up */
     unsigned many;                  /* how many those are */
-    unsigned may_miss;              /* so many of MUST may have been received by the dead */
-    void *held;                     /* the victim's message, taken or reserved */
-    bool ended;                     /* the operation was done before the kill */
+    unsigned may_miss; /* so many of MUST may have been received by the dead */
+    void *held;        /* the victim's message, taken or reserved */
+    bool ended;        /* the operation was done before the kill */
     bool tasks;
+    unsigned char
+        *received; /* where the victim's get copies to, LARGE * 2 bytes, shared */
 };
 
 struct crash {
@@ -46,11 +48,12 @@ static char where[512];
 
 #define EXPECT(expr) \
     ((expr) ? (void)0 : test_fail(__FILE__, __LINE__, "%s: %s", where, #expr))
-#define EXPECT_EQ(a, b)                                                                     \
-    do {                                                                                    \
-        long long got_ = (long long)(a), want_ = (long long)(b);                            \
-        if (got_ != want_)                                                                  \
-            test_fail(__FILE__, __LINE__, "%s: %s == %s: %lld, %lld", where, #a, #b, got_, want_); \
+#define EXPECT_EQ(a, b)                                                              \
+    do {                                                                             \
+        long long got_ = (long long)(a), want_ = (long long)(b);                     \
+        if (got_ != want_)                                                           \
+            test_fail(__FILE__, __LINE__, "%s: %s == %s: %lld, %lld", where, #a, #b, \
+                      got_, want_);                                                  \
     } while (0)
 
 static void too_long(int signal)
@@ -130,7 +133,8 @@ static void look_at_messages(struct world *w, const unsigned *seen)
 
     for (unsigned i = 0; i < NUMBERS; i++) {
         if (seen[i] > 1 || (seen[i] && w->expected[i] == NEVER))
-            test_fail(__FILE__, __LINE__, "%s: message %u came %u times", where, i, seen[i]);
+            test_fail(__FILE__, __LINE__, "%s: message %u came %u times", where, i,
+                      seen[i]);
         if (!seen[i] && w->expected[i] == MUST && ++missing > w->may_miss)
             test_fail(__FILE__, __LINE__, "%s: message %u is lost", where, i);
     }
@@ -225,7 +229,32 @@ static int64_t budget(void)
 {
     const char *text = getenv("STEP_MSEC");
 
-    return (text ? atoll(text) : 700) * 1000000;
+    return (text ? atoll(text) : 300) * 1000000;
+}
+
+static unsigned char *shared_bytes(void)
+{
+    static unsigned char *bytes;
+
+    if (!bytes)
+        bytes = test_shared(LARGE * 2);
+    memset(bytes, 0xff, LARGE * 2);
+    return bytes;
+}
+
+/* A get that was killed before the message was whole in its memory has not received it. */
+static void receive(struct world *w)
+{
+    unsigned char whole[LARGE];
+    unsigned first = 0;
+
+    if (!w->received)
+        return;
+    while (first < NUMBERS && w->expected[first] != MUST)
+        first++;
+    fill(whole, w->size, first);
+    if (memcmp(whole, w->received, w->size) != 0)
+        w->may_miss = 0;
 }
 
 static uint64_t world_begin(const struct crash *crash, struct world *w)
@@ -239,7 +268,8 @@ static uint64_t world_begin(const struct crash *crash, struct world *w)
     return blocks;
 }
 
-static void world_end(const struct crash *crash, struct world *w, uint64_t blocks, unsigned order)
+static void world_end(const struct crash *crash, struct world *w, uint64_t blocks,
+                      unsigned order)
 {
     alarm(5);
     (crash->survive ? crash->survive : survive)(w, order);
@@ -317,12 +347,13 @@ static bool kill_one(const struct crash *crash, const struct step_trace *trace, 
              step_name(trace, n), order);
     blocks = world_begin(crash, &w);
     w.ended = !step_kill(&step, trace, n);
+    receive(&w);
     world_end(crash, &w, blocks, order);
     return !w.ended || n >= trace->count;
 }
 
-static size_t kill_pairs(const struct crash *crash, const struct step_trace *trace, size_t n,
-                         const struct crash *mender, size_t many)
+static size_t kill_pairs(const struct crash *crash, const struct step_trace *trace,
+                         size_t n, const struct crash *mender, size_t many)
 {
     struct world w;
     struct doing d = {crash, &w}, d2 = {mender, &w};
@@ -336,9 +367,11 @@ static size_t kill_pairs(const struct crash *crash, const struct step_trace *tra
 
         snprintf(where, sizeof(where), "%s, killed at %zu (%s), then ", crash->name, n,
                  step_name(trace, n));
-        snprintf(where + strlen(where), sizeof(where) - strlen(where), "%s, killed at %zu (%s)",
-                 mender->name, m, i ? step_name(&trace2, m) : "its end");
+        snprintf(where + strlen(where), sizeof(where) - strlen(where),
+                 "%s, killed at %zu (%s)", mender->name, m,
+                 i ? step_name(&trace2, m) : "its end");
         w.ended = !step_kill(&step, trace, n);
+        receive(&w);
         mender_expects(mender, &w);
         alarm(10);
         if (i == 0)
@@ -367,7 +400,8 @@ static void crash_everywhere(const struct crash *crash)
     if (!step_is_possible())
         SKIP("ptrace is refused, or this is not x86-64");
     signal(SIGALRM, too_long);
-    for (int warm = 0; warm < 2; warm++) { /* the first one grows the heap, resolves symbols */
+    for (int warm = 0; warm < 2;
+         warm++) { /* the first one grows the heap, resolves symbols */
         blocks = world_begin(crash, &w);
         snprintf(where, sizeof(where), "%s, killed at its end", crash->name);
         step_record(&step, &trace);
@@ -387,18 +421,19 @@ static void crash_everywhere(const struct crash *crash)
     begin = now();
     if (!crash->survive) {
         for (size_t i = 0; now() - begin < budget(); i++)
-            pairs += kill_pairs(crash, &trace, sample(i, trace.count), &menders[i % 3], 40);
+            pairs +=
+                kill_pairs(crash, &trace, sample(i, trace.count), &menders[i % 3], 40);
     }
     printf("%-40s %5zu instructions, %5zu kills (%zu missed), %5zu pairs\n", crash->name,
            trace.count, kills, missed, pairs);
     step_done(&trace);
 }
 
-#define CRASH(sentence, ...)                                                   \
-    TEST(sentence, .limit = 600)                                               \
-    {                                                                          \
-        crash_everywhere(&(struct crash){.name = #sentence, __VA_ARGS__});     \
-    }                                                                          \
+#define CRASH(sentence, ...)                                               \
+    TEST(sentence, .limit = 600)                                           \
+    {                                                                      \
+        crash_everywhere(&(struct crash){.name = #sentence, __VA_ARGS__}); \
+    }                                                                      \
     _Static_assert(true, "")
 
 /* ---- States ------------------------------------------------------------------------------ */
@@ -515,7 +550,8 @@ static void one_returned_with_tasks(struct world *w)
 
 /* ---- Putting ------------------------------------------------------------------------------- */
 
-static unsigned char flight[5][LARGE]; /* made before, so that the making is not stepped through */
+static unsigned char
+    flight[5][LARGE]; /* made before, so that the making is not stepped through */
 
 static void put_in_flight(struct world *w, size_t size)
 {
@@ -541,12 +577,12 @@ static void may_be_put(struct world *w, unsigned first, unsigned many)
     }
 }
 
-#define STATE_WITH_FLIGHT(state)                 \
+#define STATE_WITH_FLIGHT(state)                    \
     static void state##_and_flight(struct world *w) \
-    {                                            \
-        state(w);                                \
-        may_be_put(w, 350, 1);                   \
-    }                                            \
+    {                                               \
+        state(w);                                   \
+        may_be_put(w, 350, 1);                      \
+    }                                               \
     _Static_assert(true, "")
 
 STATE_WITH_FLIGHT(three_small);
@@ -557,7 +593,8 @@ STATE_WITH_FLIGHT(last_chunk_full_and_a_retired_one);
 CRASH(put_small, .set_up = three_small_and_flight, .operation = op_put_small);
 CRASH(put_small_bounded, .set_up = bounded_and_flight, .operation = op_put_small);
 CRASH(put_large, .set_up = three_small_and_flight, .operation = op_put_large);
-CRASH(put_into_a_new_chunk, .set_up = last_chunk_full_and_flight, .operation = op_put_small);
+CRASH(put_into_a_new_chunk, .set_up = last_chunk_full_and_flight,
+      .operation = op_put_small);
 CRASH(put_large_into_a_new_chunk, .set_up = last_chunk_full_and_flight,
       .operation = op_put_large);
 CRASH(put_into_a_used_chunk, .set_up = last_chunk_full_and_a_retired_one_and_flight,
@@ -589,7 +626,7 @@ static void op_get(struct world *w)
     unsigned char bytes[LARGE * 2];
     size_t size = sizeof(bytes);
 
-    piu_queue_get(w->q, bytes, &size, PIU_NOW);
+    piu_queue_get(w->q, w->received ? w->received : bytes, &size, PIU_NOW);
 }
 
 static void op_get_new(struct world *w)
@@ -608,31 +645,46 @@ static void op_get_many(struct world *w)
     piu_queue_get_many(w->q, bytes, SMALL, 2, &count, PIU_NOW);
 }
 
-#define STATE_WITH_MISS(state, many)             \
+#define STATE_WITH_MISS(state, many)                           \
     static void state##_and_##many##_may_miss(struct world *w) \
-    {                                            \
-        state(w);                                \
-        w->may_miss = many;                      \
-    }                                            \
+    {                                                          \
+        state(w);                                              \
+        w->may_miss = many;                                    \
+    }                                                          \
     _Static_assert(true, "")
 
 STATE_WITH_MISS(three_small, 1);
 STATE_WITH_MISS(three_small, 2);
 STATE_WITH_MISS(three_large, 1);
+
+static void three_small_to_receive(struct world *w)
+{
+    three_small_and_1_may_miss(w);
+    w->received = shared_bytes();
+}
+
+static void three_large_to_receive(struct world *w)
+{
+    three_large_and_1_may_miss(w);
+    w->received = shared_bytes();
+}
+
 STATE_WITH_MISS(first_chunk_drained, 1);
 STATE_WITH_MISS(with_tasks, 1);
 STATE_WITH_MISS(with_large_tasks, 1);
 STATE_WITH_MISS(one_returned, 1);
 STATE_WITH_MISS(one_returned_with_tasks, 1);
 
-CRASH(get_small, .set_up = three_small_and_1_may_miss, .operation = op_get);
-CRASH(get_large, .set_up = three_large_and_1_may_miss, .operation = op_get);
-CRASH(get_from_the_next_chunk, .set_up = first_chunk_drained_and_1_may_miss, .operation = op_get);
+CRASH(get_small, .set_up = three_small_to_receive, .operation = op_get);
+CRASH(get_large, .set_up = three_large_to_receive, .operation = op_get);
+CRASH(get_from_the_next_chunk, .set_up = first_chunk_drained_and_1_may_miss,
+      .operation = op_get);
 CRASH(get_new, .set_up = three_small_and_1_may_miss, .operation = op_get_new);
 CRASH(get_new_large, .set_up = three_large_and_1_may_miss, .operation = op_get_new);
 CRASH(get_many, .set_up = three_small_and_2_may_miss, .operation = op_get_many);
 CRASH(get_with_tasks, .set_up = with_tasks_and_1_may_miss, .operation = op_get);
-CRASH(get_large_with_tasks, .set_up = with_large_tasks_and_1_may_miss, .operation = op_get);
+CRASH(get_large_with_tasks, .set_up = with_large_tasks_and_1_may_miss,
+      .operation = op_get);
 CRASH(get_what_was_returned, .set_up = one_returned_and_1_may_miss, .operation = op_get);
 CRASH(get_what_was_returned_with_tasks, .set_up = one_returned_with_tasks_and_1_may_miss,
       .operation = op_get);
@@ -667,12 +719,59 @@ CRASH(take_large, .set_up = three_large, .operation = op_take);
 CRASH(take_what_was_returned, .set_up = one_returned, .operation = op_take);
 CRASH(take_with_tasks, .set_up = with_tasks_and_1_may_miss, .prepare = get_one,
       .operation = op_take);
-CRASH(take_large_with_tasks, .set_up = with_large_tasks_and_1_may_miss, .prepare = get_one,
+CRASH(take_large_with_tasks, .set_up = with_large_tasks_and_1_may_miss,
+      .prepare = get_one, .operation = op_take);
+CRASH(take_what_was_returned_with_tasks, .set_up = one_returned_with_tasks,
       .operation = op_take);
-CRASH(take_what_was_returned_with_tasks, .set_up = one_returned_with_tasks, .operation = op_take);
-CRASH(drop, .set_up = three_large_and_1_may_miss, .prepare = take_one, .operation = op_drop);
+CRASH(drop, .set_up = three_large_and_1_may_miss, .prepare = take_one,
+      .operation = op_drop);
 CRASH(drop_small, .set_up = three_small_and_1_may_miss, .prepare = take_one,
       .operation = op_drop);
+
+/* ---- Sweeping: the sweeper is the victim -------------------------------------------------------- */
+
+/* A dead one holds what it had taken, and reserved; nobody has noticed yet. */
+static void dead_one_holds(struct world *w)
+{
+    void *bytes;
+
+    in_child_killed({
+        op_take(w);
+        op_take(w);
+        CHECK_EQ(piu_queue_reserve(w->q, LARGE, &bytes, PIU_NOW), 0);
+    });
+}
+
+static void dead_one_holds_small(struct world *w)
+{
+    queue_with(w, 100, SMALL, 3);
+    dead_one_holds(w);
+}
+
+static void dead_one_holds_large(struct world *w)
+{
+    queue_with(w, 0, LARGE, 3);
+    dead_one_holds(w);
+}
+
+static void dead_one_holds_tasks(struct world *w)
+{
+    w->tasks = true;
+    queue_with(w, 0, LARGE, 3);
+    dead_one_holds(w);
+}
+
+static void dead_one_held_what_was_returned(struct world *w)
+{
+    one_returned_with_tasks(w);
+    dead_one_holds(w);
+}
+
+CRASH(sweep_of_small, .set_up = dead_one_holds_small, .operation = mender_sweeps);
+CRASH(sweep_of_large, .set_up = dead_one_holds_large, .operation = mender_sweeps);
+CRASH(sweep_of_tasks, .set_up = dead_one_holds_tasks, .operation = mender_sweeps);
+CRASH(sweep_of_what_was_returned, .set_up = dead_one_held_what_was_returned,
+      .operation = mender_sweeps);
 
 /* ---- With more blocks than cells: the sweep goes through the whole heap (B3) -------------- */
 
@@ -696,8 +795,8 @@ static void take_one_holding_many(struct world *w)
     op_take(w);
 }
 
-CRASH(put_large_holding_many, .set_up = three_small_and_flight, .prepare = get_one_holding_many,
-      .operation = op_put_large);
+CRASH(put_large_holding_many, .set_up = three_small_and_flight,
+      .prepare = get_one_holding_many, .operation = op_put_large);
 CRASH(put_into_a_new_chunk_holding_many, .set_up = last_chunk_full_and_flight,
       .prepare = get_one_holding_many, .operation = op_put_small);
 CRASH(take_large_holding_many, .set_up = three_large, .prepare = get_one_holding_many,
@@ -706,8 +805,8 @@ CRASH(take_small_holding_many, .set_up = three_small, .prepare = get_one_holding
       .operation = op_take);
 CRASH(take_what_was_returned_holding_many, .set_up = one_returned,
       .prepare = get_one_holding_many, .operation = op_take);
-CRASH(drop_holding_many, .set_up = three_large_and_1_may_miss, .prepare = take_one_holding_many,
-      .operation = op_drop);
+CRASH(drop_holding_many, .set_up = three_large_and_1_may_miss,
+      .prepare = take_one_holding_many, .operation = op_drop);
 
 /* ---- Reserving --------------------------------------------------------------------------------- */
 
@@ -733,9 +832,10 @@ static void op_abort(struct world *w)
 }
 
 CRASH(reserve, .set_up = bounded, .operation = op_reserve);
-CRASH(commit, .set_up = bounded_and_flight, .prepare = reserve_one, .operation = op_commit);
-CRASH(commit_into_a_new_chunk, .set_up = last_chunk_full_and_flight, .prepare = reserve_one,
+CRASH(commit, .set_up = bounded_and_flight, .prepare = reserve_one,
       .operation = op_commit);
+CRASH(commit_into_a_new_chunk, .set_up = last_chunk_full_and_flight,
+      .prepare = reserve_one, .operation = op_commit);
 CRASH(abort_one, .set_up = bounded, .prepare = reserve_one, .operation = op_abort);
 
 /* ---- Tasks ---------------------------------------------------------------------------------------- */
@@ -820,7 +920,8 @@ static void survive_free(struct world *w, unsigned order)
 }
 
 CRASH(free_one, .set_up = rich, .operation = op_free, .survive = survive_free);
-CRASH(free_with_tasks, .set_up = rich_with_tasks, .operation = op_free, .survive = survive_free);
+CRASH(free_with_tasks, .set_up = rich_with_tasks, .operation = op_free,
+      .survive = survive_free);
 
 static void nothing(struct world *w)
 {

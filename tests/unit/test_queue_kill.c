@@ -16,7 +16,8 @@ struct record {
     _Atomic unsigned char put[NUMBERS];
     _Atomic unsigned char received[NUMBERS]; /* how often, save where it came again */
     _Atomic unsigned char again[NUMBERS];
-    _Atomic unsigned char fates[NUMBERS]; /* 1: its taker got so far as to say so, then maybe died */
+    _Atomic unsigned char
+        fates[NUMBERS]; /* 1: its taker got so far as to say so, then maybe died */
     _Atomic int stop;
 };
 
@@ -104,7 +105,8 @@ static unsigned check_record(const struct record *r)
 
     for (unsigned i = 0; i < NUMBERS; i++) {
         if (r->received[i] > 1)
-            test_fail(__FILE__, __LINE__, "message %u came %d times as new", i, r->received[i]);
+            test_fail(__FILE__, __LINE__, "message %u came %d times as new", i,
+                      r->received[i]);
         if (r->again[i] && !r->begun[i])
             test_fail(__FILE__, __LINE__, "message %u was never put", i);
         if (r->put[i] && !r->fates[i])

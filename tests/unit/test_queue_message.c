@@ -89,7 +89,8 @@ TEST(reserving_waits_for_room_and_an_abort_makes_some)
 {
     struct piu_queue *q = queue_new(.maxsize = 1);
     void *bytes = reserve(q, 4), *others;
-    pid_t waiter = child_start({ CHECK_EQ(piu_queue_reserve(q, 4, &others, PIU_FOREVER), 0); });
+    pid_t waiter =
+        child_start({ CHECK_EQ(piu_queue_reserve(q, 4, &others, PIU_FOREVER), 0); });
 
     test_wait_until(is_asleep(waiter));
     CHECK_EQ(piu_queue_abort(q, bytes), 0);

@@ -106,7 +106,8 @@ TEST(many_members_poll_at_once)
 
 TEST(shutdown_free_and_the_last_putters_end_make_it_readable)
 {
-    struct piu_queue *q = queue_new(), *freed = queue_new(), *ended = queue_new(.putters = true);
+    struct piu_queue *q = queue_new(), *freed = queue_new(),
+                     *ended = queue_new(.putters = true);
     int fd = queue_fd(q), of_freed = queue_fd(freed), of_ended = queue_fd(ended);
 
     CHECK_EQ(in_child({

@@ -6,7 +6,8 @@
 
 struct shared {
     struct piu_queue *q;
-    uint64_t guarded[THREADS * TIMES]; /* plain: what a message names must be seen by its getter */
+    uint64_t guarded[THREADS *
+                     TIMES]; /* plain: what a message names must be seen by its getter */
     _Atomic uint64_t sum, count;
     _Atomic int putting;
 };
