@@ -21,8 +21,8 @@
 
 struct digest {
     unsigned char sha256[32];
-    int error;        /* errno where the file could not be read, and there is no digest */
-    _Atomic pid_t by; /* the process that is, or was, at it */
+    int error;            /* errno where the file could not be read: there is no digest */
+    _Atomic pid_t by;     /* the process that is, or was, at it */
     _Atomic pid_t before; /* the one that died over it, where this is another try */
 };
 
