@@ -10,15 +10,33 @@ struct call {
     size_t size;
     bool in_place; /* apply: the argument lies in shared memory */
     struct code_address function;
+    void (*found)(void); /* in the worker's copy: where it is in this process */
 };
 
 typedef int apply_function(void *argument);
 
+/* Looked up once a worker, and not for each chunk or call: workers mostly do the same again. */
+static int call_find(struct call *call)
+{
+    static struct code_address last;
+    static void (*last_found)(void);
+    int r = 0;
+
+    if (call->found)
+        return 0;
+    if (!last_found || memcmp(&last, &call->function, sizeof(last)) != 0)
+        r = code_address_resolve(&call->function, &last_found);
+    if (r < 0)
+        return r;
+    last = call->function;
+    call->found = last_found;
+    return 0;
+}
+
 static int apply_run(struct piu_task *self, size_t first, size_t last)
 {
     struct call *call = (struct call *)(void *)self;
-    void (*function)(void);
-    int r = code_address_resolve(&call->function, &function);
+    int r = call_find(call);
 
     (void)first;
     (void)last;
@@ -26,14 +44,15 @@ static int apply_run(struct piu_task *self, size_t first, size_t last)
         return -r;
     if (call->size && !call->in_place)
         memcpy(self->out, self->in, call->size);
-    return ((apply_function *)function)(self->out);
+    return ((apply_function *)call->found)(self->out);
 }
 
-static int apply_begin(struct piu_pool *pool, apply_function *function, void *argument, size_t size,
-                       struct piu_result **ret)
+static int apply_begin(struct piu_pool *pool, apply_function *function, void *argument,
+                       size_t size, struct piu_result **ret)
 {
-    struct call call = {.task = {.run = apply_run, .struct_size = sizeof(call), .count = 1},
-                        .size = size};
+    struct call call = {
+        .task = {.run = apply_run, .struct_size = sizeof(call), .count = 1},
+        .size = size};
     struct job_wish wish = {.task = &call.task};
     int r = function ? pool_use(pool) : -EINVAL;
 
@@ -49,8 +68,9 @@ static int apply_begin(struct piu_pool *pool, apply_function *function, void *ar
     return pool_submit(pool, &wish, ret);
 }
 
-struct piu_result *piu_pool_apply_async(struct piu_pool *pool, int (*function)(void *argument),
-                                        void *argument, size_t size)
+struct piu_result *piu_pool_apply_async(struct piu_pool *pool,
+                                        int (*function)(void *argument), void *argument,
+                                        size_t size)
 {
     struct piu_result *result = NULL;
     int r = apply_begin(pool, function, argument, size, &result);
@@ -70,7 +90,8 @@ static int get_and_free(struct piu_result *result)
     return r;
 }
 
-int piu_pool_apply(struct piu_pool *pool, int (*function)(void *argument), void *argument, size_t size)
+int piu_pool_apply(struct piu_pool *pool, int (*function)(void *argument), void *argument,
+                   size_t size)
 {
     struct piu_result *result = NULL;
     int r = apply_begin(pool, function, argument, size, &result);
@@ -80,19 +101,21 @@ int piu_pool_apply(struct piu_pool *pool, int (*function)(void *argument), void 
 
 /* ---- piu_map: a loop for each signature ------------------------------------------------------ */
 
-typedef void map_loop(struct piu_task *self, void (*function)(void), size_t first, size_t last);
+typedef void map_loop(struct piu_task *self, void (*function)(void), size_t first,
+                      size_t last);
 
-#define MAP_LOOP(name, result, argument)                                                           \
-    static void map_##name(struct piu_task *self, void (*function)(void), size_t first, size_t last) \
-    {                                                                                              \
-        result (*f)(argument) = (result(*)(argument))function;                                     \
-        const argument *in = self->in;                                                             \
-        result *out = self->out;                                                                   \
-                                                                                                   \
-        for (size_t i = first; i < last; i++) {                                                    \
-            piu_task_progress(self, i);                                                            \
-            out[i] = f(in[i]);                                                                     \
-        }                                                                                          \
+#define MAP_LOOP(name, result, argument)                                                \
+    static void map_##name(struct piu_task *self, void (*function)(void), size_t first, \
+                           size_t last)                                                 \
+    {                                                                                   \
+        result (*f)(argument) = (result(*)(argument))function;                          \
+        const argument *in = self->in;                                                  \
+        result *out = self->out;                                                        \
+                                                                                        \
+        for (size_t i = first; i < last; i++) {                                         \
+            piu_task_progress(self, i);                                                 \
+            out[i] = f(in[i]);                                                          \
+        }                                                                               \
     }
 
 MAP_LOOP(int, int, int)
@@ -106,13 +129,15 @@ MAP_LOOP(double, double, double)
 MAP_LOOP(double_of_int, double, int)
 MAP_LOOP(double_of_long, double, long)
 
-static void map_bytes(struct piu_task *self, void (*function)(void), size_t first, size_t last)
+static void map_bytes(struct piu_task *self, void (*function)(void), size_t first,
+                      size_t last)
 {
     void (*f)(const void *, void *) = (void (*)(const void *, void *))function;
 
     for (size_t i = first; i < last; i++) {
         piu_task_progress(self, i);
-        f((const char *)self->in + i * self->in_size, (char *)self->out + i * self->out_size);
+        f((const char *)self->in + i * self->in_size,
+          (char *)self->out + i * self->out_size);
     }
 }
 
@@ -133,19 +158,19 @@ static map_loop *const map_loops[] = {
 static int map_run(struct piu_task *self, size_t first, size_t last)
 {
     struct call *call = (struct call *)(void *)self;
-    void (*function)(void);
-    int r = code_address_resolve(&call->function, &function);
+    int r = call_find(call);
 
     if (r < 0)
         return -r;
     if ((size_t)call->signature >= array_size(map_loops))
         return EINVAL;
-    map_loops[call->signature](self, function, first, last);
+    map_loops[call->signature](self, call->found, first, last);
     return 0;
 }
 
-int piu_map_array(struct piu_pool *pool, enum piu_signature signature, void (*function)(void),
-                  const void *in, size_t count, size_t in_size, void *out, size_t out_size)
+int piu_map_array(struct piu_pool *pool, enum piu_signature signature,
+                  void (*function)(void), const void *in, size_t count, size_t in_size,
+                  void *out, size_t out_size)
 {
     struct call call = {.task = {.run = map_run,
                                  .struct_size = sizeof(call),

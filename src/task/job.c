@@ -7,8 +7,11 @@
 #include <limits.h>
 #include <string.h>
 
-#define SHARES_PER_WORKER 8 /* automatic chunks: enough to even out, few enough to cost nothing */
-#define CHUNKS_MOST       UINT32_MAX
+#define SHARES_PER_WORKER \
+    8 /* automatic chunks: enough to even out, few enough to cost nothing */
+#define CHUNKS_MOST UINT32_MAX
+#define BATCH_MOST  63 /* and one */
+#define BATCH_TIME  (10 * INT64_C(1000))
 
 struct job *job_at(uint64_t offset)
 {
@@ -26,12 +29,12 @@ static uint64_t auto_chunk(uint64_t count, unsigned places)
 {
     uint64_t parts = (uint64_t)places * SHARES_PER_WORKER;
 
-    return count > parts ? (count + parts - 1) / parts : 1;
+    return count > parts ? (count - 1) / parts + 1 : 1;
 }
 
 /* In the arena: used where it lies; else `size` bytes an item are copied. */
-static int array_in(const void *array, uint64_t count, uint64_t size, bool copy, uint64_t *ret_offset,
-                    uint32_t *ret_copied)
+static int array_in(const void *array, uint64_t count, uint64_t size, bool copy,
+                    uint64_t *ret_offset, uint32_t *ret_copied)
 {
     uint64_t bytes;
     void *block;
@@ -74,19 +77,27 @@ static void share_out(struct job *j)
 static int job_fill(struct job *j, const struct job_wish *wish)
 {
     const struct piu_task *task = wish->task;
-    void *states;
+    void *states, *finished;
     int r = code_address_of((void (*)(void))task->run, &j->code);
 
     if (r == 0)
         r = array_in(task->in, task->count, task->in_size, true, &j->in, &j->in_copied);
     if (r == 0)
-        r = array_in(task->out, task->count, task->out_size, false, &j->out, &j->out_copied);
+        r = array_in(task->out, task->count, task->out_size, false, &j->out,
+                     &j->out_copied);
     if (r == 0)
         r = block_new(j->chunks * sizeof(uint16_t) + 1, BLOCK_SCRATCH, NULL, &states);
     if (r < 0)
         return r;
     memset(states, 0, j->chunks * sizeof(uint16_t));
     j->states = arena_offset(states);
+    if (wish->unordered) {
+        r = block_new(j->chunks * sizeof(uint32_t) + 1, BLOCK_SCRATCH, NULL, &finished);
+        if (r < 0)
+            return r;
+        memset(finished, 0, j->chunks * sizeof(uint32_t));
+        j->finished = arena_offset(finished);
+    }
     j->in_size = task->in_size;
     j->out_size = task->out_size;
     memcpy((char *)j + j->task, task, j->task_size);
@@ -140,6 +151,7 @@ int job_new(const struct job_wish *wish, struct job **ret)
         return r;
     }
     give_at(j->states);
+    give_at(j->finished);
     if (j->in_copied)
         give_at(j->in);
     if (j->out_copied)
@@ -152,7 +164,8 @@ int job_new(const struct job_wish *wish, struct job **ret)
 static void free_nodes(uint64_t offset)
 {
     while (offset) {
-        struct loss_node *node = arena_at(offset, sizeof(node->next)); /* all begin with next */
+        struct loss_node *node =
+            arena_at(offset, sizeof(node->next)); /* all begin with next */
 
         if (!node)
             return;
@@ -167,6 +180,7 @@ void job_free(struct job *j)
     free_nodes(atomic_load(&j->failures));
     free_nodes(atomic_load(&j->resumes));
     free_at(j->states);
+    free_at(j->finished);
     if (j->in_copied)
         free_at(j->in);
     if (j->out_copied)
@@ -182,106 +196,209 @@ static bool is_open(uint16_t state)
 }
 
 /* J1.  The record names the chunk before the state names us. */
-static bool chunk_start(struct job *j, uint64_t chunk, unsigned place, _Atomic uint64_t *record)
+static bool chunk_start(struct job *j, uint64_t chunk, unsigned place,
+                        _Atomic uint64_t *record)
 {
     _Atomic uint16_t *state = &job_states(j)[chunk];
     uint16_t old = atomic_load_explicit(state, memory_order_relaxed);
 
     atomic_store_explicit(record, chunk, memory_order_relaxed);
-    return is_open(old) && atomic_compare_exchange_strong(state, &old, (uint16_t)(CHUNK_STARTED + place));
+    return is_open(old) &&
+           atomic_compare_exchange_strong(state, &old, (uint16_t)(CHUNK_STARTED + place));
+}
+
+static uint64_t range_of(uint64_t next, uint64_t end)
+{
+    return end << 32 | next;
+}
+
+static uint64_t range_next(uint64_t range)
+{
+    return range & UINT32_MAX;
+}
+
+static uint64_t range_end(const struct job *j, uint64_t range)
+{
+    return min_u64(range >> 32, j->chunks);
 }
 
 /* From the front of our own share; past the look-ahead nothing is taken. */
-static bool share_pop(struct job *j, unsigned place, uint64_t *ret_chunk)
+static bool share_pop(struct job *j, unsigned place, uint64_t wanted)
 {
-    _Atomic uint64_t *range = &j->shares[place].range;
-    uint64_t old = atomic_load_explicit(range, memory_order_relaxed);
+    struct share *share = &j->shares[place];
+    uint64_t old = atomic_load_explicit(&share->range, memory_order_relaxed);
 
     for (;;) {
-        uint64_t next = old & UINT32_MAX;
+        uint64_t next = range_next(old);
+        uint64_t end = min_u64(range_end(j, old),
+                               atomic_load_explicit(&j->limit, memory_order_relaxed));
+        uint64_t taken = next < end ? min_u64(wanted, (end - next + 1) / 2) : 0;
 
-        if (next >= old >> 32 || next >= atomic_load_explicit(&j->limit, memory_order_relaxed))
+        if (taken == 0)
             return false;
-        if (atomic_compare_exchange_weak(range, &old, old + 1)) {
-            *ret_chunk = next;
-            return next < j->chunks;
+        if (atomic_compare_exchange_weak(&share->range, &old, old + taken)) {
+            atomic_store(&share->held, range_of(next, next + taken));
+            share->moved |= taken > 1;
+            return true;
         }
     }
+}
+
+/* Chunks of some ns in batches of up to 64; those of more than 10 us one by one. */
+static uint64_t batch_size(struct share *share)
+{
+    int64_t now = clock_now();
+
+    if (share->popped && now - share->popped < BATCH_TIME)
+        share->batch = min_u64(2 * share->batch + 1, BATCH_MOST);
+    else
+        share->batch /= 2;
+    share->popped = now;
+    return share->batch + 1;
 }
 
 /* Half of what another has left becomes ours.  Killed between: `rescan` finds it. */
 static bool share_steal(struct job *j, unsigned place)
 {
+    uint64_t own = atomic_load(&j->shares[place].range);
+
+    if (range_next(own) < range_end(j, own))
+        return false; /* it lies past the look-ahead, and is not to be overwritten */
     for (unsigned i = 1; i < j->places; i++) {
         _Atomic uint64_t *range = &j->shares[(place + i) % j->places].range;
         uint64_t old = atomic_load(range);
-        uint64_t next = old & UINT32_MAX, end = old >> 32;
+        uint64_t next = range_next(old), end = range_end(j, old);
         uint64_t middle = next + (end - next) / 2;
 
-        if (next >= end || end > j->chunks || middle >= atomic_load(&j->limit))
+        if (next >= end || middle >= atomic_load(&j->limit))
             continue;
-        if (atomic_compare_exchange_strong(range, &old, middle << 32 | next)) {
-            atomic_store(&j->shares[place].range, end << 32 | middle);
+        if (atomic_compare_exchange_strong(range, &old, range_of(next, middle))) {
+            atomic_store(&j->shares[place].range, range_of(middle, end));
+            j->shares[place].moved |= end - middle > 1;
             return true;
         }
     }
     return false;
 }
 
-static bool claim_by_looking(struct job *j, unsigned place, _Atomic uint64_t *record,
-                             uint64_t *ret_chunk)
+/* A chunk that stands open in somebody's batch, from its end; j->chunks: none. */
+static uint64_t find_held(struct job *j)
+{
+    for (unsigned i = 0; i < j->places; i++) {
+        uint64_t held = atomic_load_explicit(&j->shares[i].held, memory_order_relaxed);
+
+        for (uint64_t chunk = range_end(j, held); chunk-- > range_next(held);) {
+            if (is_open(
+                    atomic_load_explicit(&job_states(j)[chunk], memory_order_relaxed)))
+                return chunk;
+        }
+    }
+    return j->chunks;
+}
+
+/*
+ * The first open chunk within the look-ahead, in all of the job; j->chunks: none.  The hint
+ * moves only if no chunk came back since it was read.
+ */
+static uint64_t find_open(struct job *j)
 {
     uint64_t end = min_u64(j->chunks, atomic_load(&j->limit));
+    uint64_t look = atomic_load(&j->look);
+    uint64_t chunk = look & UINT32_MAX;
 
-    for (uint64_t chunk = atomic_load(&j->look); chunk < end; chunk++) {
-        uint64_t looked = chunk;
+    while (chunk < end &&
+           !is_open(atomic_load_explicit(&job_states(j)[chunk], memory_order_relaxed)))
+        chunk++;
+    if (chunk > (look & UINT32_MAX))
+        atomic_compare_exchange_strong(&j->look, &look,
+                                       (look & ~(uint64_t)UINT32_MAX) | chunk);
+    return chunk < end ? chunk : j->chunks;
+}
 
-        if (!is_open(atomic_load_explicit(&job_states(j)[chunk], memory_order_relaxed)))
-            continue;
-        if (chunk_start(j, chunk, place, record)) {
-            atomic_compare_exchange_strong(&j->look, &looked, chunk + 1);
-            *ret_chunk = chunk;
+void job_look_at_all(struct job *j)
+{
+    uint64_t look = atomic_load(&j->look);
+
+    atomic_store(&j->recount, 1);
+    atomic_store(&j->rescan, 1);
+    while (!atomic_compare_exchange_strong(&j->look, &look, ((look >> 32) + 1) << 32))
+        ;
+}
+
+/* The look-ahead makes shares uneven, and deaths lose them. */
+static bool needs_looking(struct job *j)
+{
+    return atomic_load(&j->rescan) || atomic_load(&j->limit) < j->chunks;
+}
+
+/* The rest of our batch. */
+static bool claim_held(struct job *j, unsigned place, _Atomic uint64_t *record,
+                       uint64_t *ret_chunk)
+{
+    _Atomic uint64_t *held = &j->shares[place].held;
+    uint64_t old = atomic_load_explicit(held, memory_order_relaxed);
+
+    while (range_next(old) < range_end(j, old)) {
+        *ret_chunk = range_next(old);
+        if (likely(chunk_start(j, *ret_chunk, place, record))) {
+            atomic_store_explicit(held, old + 1, memory_order_relaxed);
             return true;
         }
+        atomic_store_explicit(held, ++old, memory_order_relaxed);
     }
     return false;
 }
 
-bool job_claim(struct job *j, unsigned place, _Atomic uint64_t *record, uint64_t *ret_chunk)
+static bool claim_found(struct job *j, unsigned place, _Atomic uint64_t *record,
+                        uint64_t *ret_chunk)
+{
+    while ((*ret_chunk = find_held(j)) < j->chunks ||
+           (needs_looking(j) && (*ret_chunk = find_open(j)) < j->chunks)) {
+        if (chunk_start(j, *ret_chunk, place, record))
+            return true;
+    }
+    return false;
+}
+
+bool job_claim(struct job *j, unsigned place, bool batches, _Atomic uint64_t *record,
+               uint64_t *ret_chunk)
 {
     if (unlikely(atomic_load_explicit(&j->cancelled, memory_order_relaxed) ||
                  atomic_load_explicit(&j->state, memory_order_relaxed) == JOB_ENDED))
         return false;
+    if (claim_held(j, place, record, ret_chunk))
+        return true;
     do {
-        while (share_pop(j, place, ret_chunk)) {
-            if (likely(chunk_start(j, *ret_chunk, place, record)))
+        while (share_pop(j, place, batches ? batch_size(&j->shares[place]) : 1)) {
+            if (claim_held(j, place, record, ret_chunk))
                 return true;
         }
     } while (share_steal(j, place));
-    /* the look-ahead makes shares uneven, and deaths lose them */
-    return (atomic_load(&j->rescan) || atomic_load(&j->limit) < j->chunks) &&
-           claim_by_looking(j, place, record, ret_chunk);
+    return claim_found(j, place, record, ret_chunk);
+}
+
+bool job_moved(struct job *j, unsigned place)
+{
+    bool moved = j->shares[place].moved;
+
+    j->shares[place].moved = false;
+    return moved;
 }
 
 bool job_has_work(struct job *j)
 {
-    uint64_t limit = atomic_load(&j->limit);
-
     if (atomic_load(&j->cancelled) || atomic_load(&j->state) == JOB_ENDED)
         return false;
-    for (unsigned i = 0; i < j->places; i++) {
-        uint64_t range = atomic_load_explicit(&j->shares[i].range, memory_order_relaxed);
+    if (atomic_load(&j->limit) >= j->chunks) { /* else a share may be out of reach */
+        for (unsigned i = 0; i < j->places; i++) {
+            uint64_t range =
+                atomic_load_explicit(&j->shares[i].range, memory_order_relaxed);
 
-        if ((range & UINT32_MAX) < range >> 32 && (range & UINT32_MAX) < limit)
-            return true;
+            if (range_next(range) < range_end(j, range))
+                return true;
+        }
     }
-    if (!atomic_load(&j->rescan) && limit >= j->chunks)
-        return false;
-    for (uint64_t chunk = atomic_load(&j->look); chunk < min_u64(j->chunks, limit); chunk++) {
-        if (is_open(atomic_load_explicit(&job_states(j)[chunk], memory_order_relaxed)))
-            return true;
-    }
-    return false;
+    return find_held(j) < j->chunks || (needs_looking(j) && find_open(j) < j->chunks);
 }
 
 /* ---- Ends --------------------------------------------------------------------------- */
@@ -289,10 +406,30 @@ bool job_has_work(struct job *j)
 static void wake_waiters(struct job *j)
 {
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load(&j->waited)) {
+    if (atomic_load(&j->waited) && atomic_exchange(&j->waited, 0)) {
         futex_wake(&j->state, INT_MAX);
         futex_wake(&j->news, INT_MAX);
     }
+}
+
+void job_note_news(struct job *j)
+{
+    atomic_fetch_add(&j->news, 1);
+    wake_waiters(j);
+}
+
+/* J5 */
+void job_note_finished(struct job *j, uint64_t chunk)
+{
+    if (j->finished) {
+        _Atomic uint32_t *finished =
+            (_Atomic uint32_t *)(void *)(arena.base + j->finished);
+        uint64_t at = atomic_fetch_add(&j->finished_count, 1);
+
+        if (at < j->chunks)
+            atomic_store(&finished[at], (uint32_t)chunk + 1);
+    }
+    job_note_news(j);
 }
 
 void job_finish_chunk(struct job *j, unsigned place, uint64_t chunk, enum chunk_state how)
@@ -303,16 +440,14 @@ void job_finish_chunk(struct job *j, unsigned place, uint64_t chunk, enum chunk_
     /* release, for the acquire in is_ended(): who sees the state sees the results */
     atomic_store_explicit(&job_states(j)[chunk], (uint16_t)how, memory_order_release);
     /* only this worker writes its share's counts */
-    atomic_store_explicit(&share->items,
-                          atomic_load_explicit(&share->items, memory_order_relaxed) + items,
-                          memory_order_relaxed);
+    atomic_store_explicit(
+        &share->items, atomic_load_explicit(&share->items, memory_order_relaxed) + items,
+        memory_order_relaxed);
     atomic_store_explicit(&share->chunks,
                           atomic_load_explicit(&share->chunks, memory_order_relaxed) + 1,
                           memory_order_release);
-    if (unlikely(j->iterated)) {
-        atomic_fetch_add(&j->news, 1);
-        wake_waiters(j);
-    }
+    if (unlikely(j->iterated))
+        job_note_finished(j, chunk);
 }
 
 static bool is_ended(uint16_t state)
@@ -370,8 +505,11 @@ void job_end_with(struct job *j, int error)
 
 uint64_t job_items_done(struct job *j)
 {
-    uint64_t items = atomic_load(&j->lost_items);
+    uint64_t items = atomic_load(&j->gone_items);
 
+    if (atomic_load(&j->state) == JOB_ENDED && !atomic_load(&j->error) &&
+        !atomic_load(&j->cancelled))
+        return j->count; /* a dead worker's count may be short */
     for (unsigned i = 0; i < j->places; i++)
         items += atomic_load_explicit(&j->shares[i].items, memory_order_relaxed);
     return min_u64(items, j->count);
@@ -397,10 +535,13 @@ int job_add_failure(struct job *j, uint64_t first, uint64_t last, int code)
 {
     struct failure_node *node;
     void *block;
+    int32_t none = 0;
     int r = block_new(sizeof(*node), BLOCK_SCRATCH, NULL, &block);
 
-    if (r < 0)
+    if (r < 0) {
+        atomic_compare_exchange_strong(&j->error, &none, r);
         return r;
+    }
     node = block;
     node->failure = (struct piu_failure){.first = first, .last = last, .code = code};
     node_push(&j->failures, &node->next, node);
@@ -411,11 +552,20 @@ int job_add_loss(struct job *j, const struct piu_loss *loss)
 {
     struct loss_node *node;
     void *block;
-    int r = block_new(sizeof(*node), BLOCK_SCRATCH, NULL, &block);
+    int32_t none = 0;
+    uint64_t offset = atomic_load(&j->losses);
+    const struct loss_node *newest = offset ? arena_at(offset, sizeof(*newest)) : NULL;
+    int r;
 
+    /* who buried it before us was killed before it had said so in the state */
+    if (newest && newest->loss.first == loss->first)
+        return 0;
+    r = block_new(sizeof(*node), BLOCK_SCRATCH, NULL, &block);
     atomic_fetch_add(&j->lost_items, loss->last - loss->first);
-    if (r < 0)
+    if (r < 0) { /* a loss that cannot be named: the job's result is not to be had */
+        atomic_compare_exchange_strong(&j->error, &none, r);
         return r;
+    }
     node = block;
     node->loss = *loss;
     node_push(&j->losses, &node->next, node);
@@ -438,7 +588,8 @@ int job_add_resume(struct job *j, uint64_t chunk, uint64_t item, uint32_t attemp
     return 0;
 }
 
-void job_resume_of(const struct job *j, uint64_t chunk, uint64_t *item, uint32_t *attempts)
+void job_resume_of(const struct job *j, uint64_t chunk, uint64_t *item,
+                   uint32_t *attempts)
 {
     uint64_t offset = atomic_load(&j->resumes);
 

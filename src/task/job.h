@@ -16,6 +16,7 @@
  * J3  a job leaves the pool's list when it has ended, no worker's record names it, and the
  *     user has freed it; then its blocks are freed
  * J4  nodes (losses, failures, resumes) are only ever added, in front, whole
+ * J5  `finished` may have holes (who was killed between state and note), then `recount` is set
  * Crash: a dead worker's STARTED is found by the nursery through its record or by a look at
  * all states; what its share held is found by that look too (`rescan`).
  */
@@ -27,13 +28,28 @@
 
 #include <piu.h>
 
-enum chunk_state { CHUNK_TODO, CHUNK_AGAIN, CHUNK_DONE, CHUNK_FAILED, CHUNK_LOST, CHUNK_STARTED = 16 };
+enum chunk_state {
+    CHUNK_TODO,
+    CHUNK_AGAIN,
+    CHUNK_DONE,
+    CHUNK_FAILED,
+    CHUNK_LOST,
+    CHUNK_STARTED = 16
+};
 
 enum job_state { JOB_RUNNING, JOB_ENDED };
 
-struct share { /* the owner takes from `next`, thieves from `end` */
+/*
+ * The owner takes batches from `next`, thieves from `end`.  A batch that its owner is slow to
+ * begin (it stands in a long chunk, is stopped or dead) is open to all through `held`.
+ */
+struct share {
     alignas(128) _Atomic uint64_t range; /* 63..32 end, 31..0 next: chunks */
-    _Atomic uint64_t chunks;             /* brought to an end by this worker */
+    _Atomic uint64_t held;               /* the same, of the batch */
+    int64_t popped;                      /* clock_now(), of the batch */
+    uint64_t batch;                      /* chunks */
+    bool moved; /* chunks were in nobody's sight for a moment: see job_moved() */
+    _Atomic uint64_t chunks; /* brought to an end by this worker */
     _Atomic uint64_t items;
 };
 
@@ -54,11 +70,12 @@ struct resume_node { /* an AGAIN chunk begins here */
 };
 
 struct job {
-    _Atomic uint64_t next; /* in the pool's list */
+    _Atomic uint64_t next, prev; /* in the pool's list; `next` is the truth */
+    uint64_t number;             /* rises along the list; 0: not in it */
     _Atomic uint32_t state;
-    _Atomic uint32_t waited; /* somebody sleeps on `state` or `news` */
-    _Atomic uint32_t news;   /* counts ends of chunks, where `iterated` */
-    _Atomic uint32_t rescan; /* look at all states for TODO and AGAIN */
+    _Atomic uint32_t waited;  /* somebody sleeps on `state` or `news` */
+    _Atomic uint32_t news;    /* counts ends of chunks, where `iterated` */
+    _Atomic uint32_t rescan;  /* look at all states for TODO and AGAIN */
     _Atomic uint32_t recount; /* the shares' counts are not to be trusted: count states */
     _Atomic uint32_t cancelled;
     _Atomic uint32_t given_up; /* freed by the user, still listed */
@@ -73,10 +90,15 @@ struct job {
     uint64_t states;                     /* offset of chunks words */
     uint64_t task, task_size;            /* offset in this block */
     struct code_address code;            /* of run() */
-    _Atomic uint64_t look;  /* hint: no open chunk below, for those who look at all states */
-    _Atomic uint64_t limit; /* chunks that may be begun: look-ahead */
+    /* 63..32 counts returns of chunks, 31..0 hint: no open chunk below */
+    _Atomic uint64_t look;
+    uint64_t
+        finished; /* offset of chunks words: 1 + chunk in the order of their ends; 0: none */
+    _Atomic uint64_t finished_count;
+    _Atomic uint64_t limit;                     /* chunks that may be begun: look-ahead */
     _Atomic uint64_t losses, failures, resumes; /* nodes */
-    _Atomic uint64_t lost_items;
+    _Atomic uint64_t lost_items;                /* in `losses` */
+    _Atomic uint64_t gone_items;                /* of LOST chunks */
     struct share shares[];
 };
 
@@ -93,13 +115,15 @@ static inline uint64_t chunk_first(const struct job *j, uint64_t chunk)
 
 static inline uint64_t chunk_last(const struct job *j, uint64_t chunk)
 {
-    return min_u64((chunk + 1) * j->chunk, j->count);
+    uint64_t first = chunk_first(j, chunk);
+
+    return j->count - first > j->chunk ? first + j->chunk : j->count;
 }
 
 struct job_wish {
     const struct piu_task *task;
     unsigned places;
-    bool iterated;
+    bool iterated, unordered;
     uint64_t lookahead; /* chunks */
 };
 
@@ -107,9 +131,20 @@ int job_new(const struct job_wish *wish, struct job **ret);
 void job_free(struct job *j);
 
 /* The next chunk for the worker at `place`; false: there is none (now). */
-bool job_claim(struct job *j, unsigned place, _Atomic uint64_t *record, uint64_t *ret_chunk);
+bool job_claim(struct job *j, unsigned place, bool batches, _Atomic uint64_t *record,
+               uint64_t *ret_chunk);
+/*
+ * Chunks of this worker may have been passed over by one that looked while they moved: true
+ * once after each such claim.
+ */
+bool job_moved(struct job *j, unsigned place);
 bool job_has_work(struct job *j); /* a look, for pickers */
-void job_finish_chunk(struct job *j, unsigned place, uint64_t chunk, enum chunk_state how);
+void job_finish_chunk(struct job *j, unsigned place, uint64_t chunk,
+                      enum chunk_state how);
+void job_note_news(struct job *j);                     /* wakes who iterates */
+void job_note_finished(struct job *j, uint64_t chunk); /* for who iterates */
+/* Chunks came back to AGAIN, or a worker's part may be lost: look at all states. */
+void job_look_at_all(struct job *j);
 /* All chunks at an end?  Then it has ENDED, once; waiters are woken.  True: it has. */
 bool job_try_end(struct job *j);
 void job_end_with(struct job *j, int error);
@@ -119,6 +154,7 @@ int job_add_failure(struct job *j, uint64_t first, uint64_t last, int code);
 int job_add_loss(struct job *j, const struct piu_loss *loss);
 int job_add_resume(struct job *j, uint64_t chunk, uint64_t item, uint32_t attempts);
 /* Where an AGAIN chunk begins, and how often it was tried. */
-void job_resume_of(const struct job *j, uint64_t chunk, uint64_t *item, uint32_t *attempts);
+void job_resume_of(const struct job *j, uint64_t chunk, uint64_t *item,
+                   uint32_t *attempts);
 
 #endif

@@ -15,20 +15,25 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define STORM_TIME  (5 * SEC)
+#define STOP_TIME   (10 * MSEC)
+#define CANCEL_LOOK (2 * MSEC)   /* a worker that leaves a cancelled job tells nobody */
 #define LOOK_AROUND (500 * MSEC) /* also without a signal */
 
 struct nursery {
     struct pool_shared *pool;
     uint64_t who;
-    int signals; /* signalfd */
+    int signals;            /* signalfd */
     struct child *children; /* a place each; pid 0: none */
     bool *timed_out;
     unsigned idle_deaths; /* unexpected, and not in a task, since `storm_began` */
     int64_t storm_began;
-    uint32_t tasks_then;
+    uint64_t tasks_then, tasks_of_dead;
+    uint32_t cancels; /* as last seen */
+    bool cancelling;  /* a job is cancelled, and a worker still in it */
 };
 
 /* ---- Births ------------------------------------------------------------------------------ */
@@ -67,6 +72,11 @@ static int worker_start(struct nursery *n, unsigned place)
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* sound here: the nursery has one thread */
         if (getppid() != nursery)
             _exit(1);
+        fd_close(n->signals);
+        for (unsigned i = 0; i < n->pool->places; i++) {
+            if (n->children[i].pid)
+                child_done(&n->children[i]);
+        }
         signals_of_worker();
         worker_main(n->pool, place);
     }
@@ -80,7 +90,7 @@ static int worker_start(struct nursery *n, unsigned place)
 
 static void refill(struct nursery *n)
 {
-    if (atomic_load(&n->pool->state) >= POOL_TERMINATED)
+    if (atomic_load(&n->pool->state) >= POOL_FINISHED)
         return;
     for (unsigned i = 0; i < n->pool->places; i++) {
         /* out of processes or descriptors: tried again at the next look */
@@ -105,22 +115,23 @@ static void pool_break(struct nursery *n)
     pool_unlock(n->pool);
 }
 
-static uint32_t tasks_of_all(struct pool_shared *p)
+static uint64_t tasks_of_all(const struct nursery *n)
 {
-    uint32_t sum = 0;
+    uint64_t sum = n->tasks_of_dead;
 
-    for (unsigned i = 0; i < p->places; i++)
-        sum += atomic_load(&p->workers[i].tasks);
+    for (unsigned i = 0; i < n->pool->places; i++)
+        sum += atomic_load(&n->pool->workers[i].tasks);
     return sum;
 }
 
 /* Workers that die idle, one after the other, without a task done: not a pool any more. */
-static void count_idle_death(struct nursery *n)
+static void count_idle_death(struct nursery *n, bool was_born)
 {
     int64_t now = clock_now();
-    uint32_t tasks = tasks_of_all(n->pool);
+    uint64_t tasks = tasks_of_all(n);
 
-    if (now - n->storm_began > STORM_TIME || tasks > n->tasks_then) {
+    /* deaths in the initializer count however long it takes */
+    if ((was_born && now - n->storm_began > STORM_TIME) || tasks > n->tasks_then) {
         n->storm_began = now;
         n->tasks_then = tasks;
         n->idle_deaths = 0;
@@ -142,19 +153,24 @@ static bool was_in_task(struct pool_shared *p, unsigned place)
 static void bury(struct nursery *n, unsigned place)
 {
     struct pool_shared *p = n->pool;
+    struct worker *w = &p->workers[place];
     struct piu_death death = n->children[place].death;
-    bool leaving = atomic_load(&p->workers[place].phase) == WORKER_LEAVING;
-    bool in_task = was_in_task(p, place);
+    uint32_t phase = atomic_load(&w->phase);
+    bool in_task;
 
     child_done(&n->children[place]);
     n->children[place].pid = 0;
     pool_lock(p, n->who);
+    in_task = was_in_task(p, place);
     pool_bury(p, place, &death, n->timed_out[place]);
     pool_unlock(p);
+    n->tasks_of_dead += atomic_exchange(&w->tasks, 0);
+    if (atomic_load(&p->state) >= POOL_FINISHED)
+        return;
     if (atomic_load(&p->initializer_failed))
         pool_break(n);
-    else if (!leaving && !in_task && !n->timed_out[place] && atomic_load(&p->state) < POOL_TERMINATED)
-        count_idle_death(n);
+    else if (phase != WORKER_LEAVING && !in_task && !n->timed_out[place])
+        count_idle_death(n, phase != WORKER_STARTING);
 }
 
 static void reap(struct nursery *n)
@@ -173,41 +189,103 @@ static void kill_worker(struct nursery *n, unsigned place)
         kill(n->children[place].pid, SIGKILL); /* our child, not reaped: the pid is its */
 }
 
-/* Kills what is over time; ns until the next one may be, CLOCK_FOREVER: none. */
+/* After SIGSTOP no instruction of it is run, as soon as the kernel says so (some us). */
+static void wait_until_stopped(pid_t pid)
+{
+    int64_t end = clock_now() + STOP_TIME;
+    siginfo_t info = {0};
+
+    while (waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT | WNOHANG) == 0 &&
+           info.si_pid == 0 && clock_now() < end)
+        cpu_relax();
+}
+
+/*
+ * Only in that chunk: a worker that has just finished it may have begun another, which is
+ * nobody's to kill.  So it is stopped, looked at again, and killed or sent on.  Under the lock.
+ */
+static bool kill_in_chunk(struct nursery *n, unsigned place, uint64_t job, uint64_t chunk)
+{
+    struct worker *w = &n->pool->workers[place];
+    pid_t pid = n->children[place].pid;
+
+    kill(pid, SIGSTOP);
+    wait_until_stopped(pid);
+    if (atomic_load(&w->job) == job && atomic_load(&w->chunk) == chunk &&
+        was_in_task(n->pool, place)) {
+        kill(pid, SIGKILL);
+        return true;
+    }
+    kill(pid, SIGCONT);
+    return false;
+}
+
+/* One worker; ns until its time may be over, CLOCK_FOREVER: never. */
+static int64_t end_if_overdue(struct nursery *n, unsigned place, int64_t now)
+{
+    struct worker *w = &n->pool->workers[place];
+    uint64_t job = atomic_load(&w->job), chunk = atomic_load(&w->chunk);
+    struct job *j = job_at(job);
+    bool in_task = was_in_task(n->pool, place);
+    int64_t began =
+        atomic_load(&w->began); /* after the look at the state: 0, or this chunk's */
+
+    if (!j)
+        return CLOCK_FOREVER;
+    if (in_task && atomic_load(&j->cancelled)) {
+        kill_in_chunk(n, place, job, chunk);
+        return CLOCK_FOREVER;
+    }
+    if (j->timeout <= 0)
+        return CLOCK_FOREVER;
+    if (!in_task || !began)
+        return j->timeout;
+    if (now - began < j->timeout)
+        return began + j->timeout - now;
+    if (kill_in_chunk(n, place, job, chunk))
+        n->timed_out[place] = true;
+    return j->timeout;
+}
+
+/* Kills what is over time or cancelled; ns until the next look, CLOCK_FOREVER: no need. */
 static int64_t end_overdue(struct nursery *n)
 {
     int64_t next = CLOCK_FOREVER, now = clock_now();
 
+    pool_lock(n->pool, n->who); /* P3 */
     for (unsigned i = 0; i < n->pool->places; i++) {
-        struct worker *w = &n->pool->workers[i];
-        struct job *j = n->children[i].pid ? job_at(atomic_load(&w->job)) : NULL;
-        int64_t began = atomic_load(&w->began);
-
-        if (j && atomic_load(&j->cancelled) && was_in_task(n->pool, i))
-            kill_worker(n, i);
-        if (!j || j->timeout <= 0)
-            continue;
-        if (!began || !was_in_task(n->pool, i))
-            next = min_timeout(next, j->timeout);
-        else if (now - began < j->timeout)
-            next = min_timeout(next, began + j->timeout - now);
-        else {
-            n->timed_out[i] = true;
-            kill_worker(n, i);
-        }
+        if (n->children[i].pid && !n->timed_out[i] &&
+            atomic_load(&n->pool->workers[i].job))
+            next = min_timeout(next, end_if_overdue(n, i, now));
     }
+    pool_unlock(n->pool);
     return next;
 }
 
 /* Cancelled jobs end when nobody is in them any more; what was not begun never is. */
 static void end_cancelled(struct nursery *n)
 {
+    uint32_t cancels = atomic_load(&n->pool->cancels);
+    bool ended = false;
+
+    if (cancels == n->cancels && !n->cancelling)
+        return;
+    n->cancels = cancels;
+    n->cancelling = false;
     pool_lock(n->pool, n->who);
     for (struct job *j = pool_next_job(n->pool, NULL); j; j = pool_next_job(n->pool, j)) {
-        if (atomic_load(&j->cancelled) && !pool_is_named(n->pool, j))
+        if (!atomic_load(&j->cancelled) || atomic_load(&j->state) == JOB_ENDED)
+            continue;
+        if (pool_is_named(n->pool, j))
+            n->cancelling = true;
+        else {
             job_end_with(j, -ECANCELED);
+            ended = true;
+        }
     }
     pool_unlock(n->pool);
+    if (ended)
+        pool_tell_end(n->pool);
 }
 
 /* ---- The loop ---------------------------------------------------------------------------- */
@@ -222,7 +300,8 @@ static void drain_signals(int fd)
 
 static void sleep_until_news(struct nursery *n, int64_t timeout)
 {
-    struct pollfd fds[2] = {{.fd = n->signals, .events = POLLIN}, {.fd = n->pool->poke, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = n->signals, .events = POLLIN},
+                            {.fd = n->pool->poke, .events = POLLIN}};
     struct timespec ts = timespec_of(min_timeout(timeout, LOOK_AROUND));
 
     ppoll(fds, 2, &ts, NULL);
@@ -241,15 +320,36 @@ static _Noreturn void end_all_and_leave(struct nursery *n)
     child_end(0);
 }
 
+static bool has_children(const struct nursery *n)
+{
+    for (unsigned i = 0; i < n->pool->places; i++) {
+        if (n->children[i].pid)
+            return true;
+    }
+    return false;
+}
+
+/* It cannot begin: told to who makes the pool, or breaks it. */
+static _Noreturn void fail(struct pool_shared *p, int error)
+{
+    if (atomic_load(&p->born) != 1) {
+        atomic_store(&p->born, (uint32_t)error);
+        futex_wake(&p->born, INT_MAX);
+    }
+    child_end(1);
+}
+
 static int signals_open(void)
 {
     sigset_t set;
+    int r;
 
     sigfillset(&set);
     sigprocmask(SIG_SETMASK, &set, NULL);
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
-    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    r = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return r < 0 ? -errno : r;
 }
 
 _Noreturn void nursery_main(struct pool_shared *p)
@@ -260,18 +360,23 @@ _Noreturn void nursery_main(struct pool_shared *p)
     n.signals = signals_open();
     n.children = calloc(p->places, sizeof(*n.children));
     n.timed_out = calloc(p->places, sizeof(*n.timed_out));
-    if (n.signals < 0 || !n.children || !n.timed_out || member_who(&n.who) < 0)
-        child_end(1);
+    if (n.signals < 0)
+        fail(p, n.signals);
+    if (!n.children || !n.timed_out || member_who(&n.who) < 0)
+        fail(p, -ENOMEM);
     for (;;) {
         int64_t next;
 
         reap(&n);
         if (atomic_load(&p->state) == POOL_TERMINATED)
             end_all_and_leave(&n);
-        if (atomic_load(&p->state) != POOL_BROKEN)
-            refill(&n);
+        if (atomic_load(&p->state) == POOL_FINISHED && !has_children(&n))
+            child_end(0);
+        refill(&n);
         next = end_overdue(&n);
         end_cancelled(&n);
+        if (n.cancelling)
+            next = min_timeout(next, CANCEL_LOOK);
         sleep_until_news(&n, next);
     }
 }

@@ -6,6 +6,7 @@
 #include "os/futex.h"
 #include "os/machine.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,8 @@ int nursery_start(struct piu_pool *pool)
     int r;
 
     snprintf(name, sizeof(name), "%.22s-nursery", pool->shared->name);
+    fflush(
+        NULL); /* what is in the caller's streams is not for its children to write again */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     r = child_fork(&pool->nursery, name, true);
@@ -62,19 +65,22 @@ static void revive(struct piu_pool *pool)
 {
     struct pool_shared *p = pool->shared;
     uint64_t who;
+    bool could_begin;
 
     if (!workers_are_gone(p) || member_who(&who) < 0)
         return; /* at the next look */
     pool_lock(p, who);
     for (unsigned i = 0; i < p->places; i++) {
-        struct piu_death death = {.pid = atomic_load(&p->workers[i].pid), .exitcode = -SIGKILL};
+        struct piu_death death = {.pid = atomic_load(&p->workers[i].pid),
+                                  .exitcode = -SIGKILL};
 
         if (death.pid)
             pool_bury(p, i, &death, false);
     }
     pool_unlock(p);
+    could_begin = !pool->nursery.death.left || pool->nursery.death.exitcode == 0;
     child_done(&pool->nursery);
-    if (nursery_start(pool) < 0) {
+    if (!could_begin || nursery_start(pool) < 0) {
         atomic_store(&p->state, POOL_BROKEN);
         pool_lock(p, who);
         pool_end_all(p, -ECHILD);
@@ -86,10 +92,12 @@ void pool_look_after(struct piu_pool *pool)
 {
     uint32_t idle = 0;
 
-    if (atomic_load(&pool->shared->state) >= POOL_TERMINATED ||
+    if (atomic_load(&pool->shared->state) >= POOL_FINISHED ||
         !atomic_compare_exchange_strong(&pool->reviving, &idle, 1))
         return;
-    if (child_join(&pool->nursery, 0) == 0)
+    /* again: who ends the pool stores the state first, then waits for us */
+    if (atomic_load(&pool->shared->state) < POOL_FINISHED &&
+        child_join(&pool->nursery, 0) == 0)
         revive(pool);
     atomic_store(&pool->reviving, 0);
 }
@@ -132,13 +140,28 @@ static void shared_free(struct pool_shared *p)
     block_free(p);
 }
 
+/* After the state says that it shall end: nobody starts another. */
+static void wait_for_reviver(struct piu_pool *pool)
+{
+    while (atomic_load(&pool->reviving))
+        sched_yield();
+}
+
+static void nursery_join(struct piu_pool *pool)
+{
+    wait_for_reviver(pool);
+    while (child_join(&pool->nursery, CLOCK_FOREVER) == -EINTR)
+        ;
+}
+
 /* Until the first worker is there, or could not be started. */
 static int wait_until_born(struct piu_pool *pool)
 {
     _Atomic uint32_t *born = &pool->shared->born;
 
     while (atomic_load(born) == 0) {
-        if (futex_wait(born, 0, 20 * MSEC) == -ETIMEDOUT && child_join(&pool->nursery, 0) == 0)
+        if (futex_wait(born, 0, 20 * MSEC) == -ETIMEDOUT &&
+            child_join(&pool->nursery, 0) == 0)
             return -ECHILD;
     }
     return atomic_load(born) == 1 ? 0 : (int)atomic_load(born);
@@ -158,7 +181,7 @@ static int pool_begin(struct piu_pool *pool)
     if (r < 0) {
         atomic_store(&pool->shared->state, POOL_TERMINATED);
         pool_poke(pool->shared);
-        child_join(&pool->nursery, CLOCK_FOREVER);
+        nursery_join(pool);
         child_done(&pool->nursery);
     }
     return r;
@@ -231,6 +254,7 @@ int piu_pool_terminate(struct piu_pool *pool)
     return r;
 }
 
+/* Marked as waited for, under the lock: later it may be freed (then its futex is only early). */
 static struct job *first_running(struct pool_shared *p, uint64_t who)
 {
     struct job *j;
@@ -240,6 +264,9 @@ static struct job *first_running(struct pool_shared *p, uint64_t who)
         if (atomic_load(&j->state) == JOB_RUNNING)
             break;
     }
+    if (j)
+        atomic_store(&j->waited, 1);
+    atomic_thread_fence(memory_order_seq_cst); /* for the one in wake_waiters() */
     pool_unlock(p);
     return j;
 }
@@ -254,8 +281,6 @@ static int wait_for_jobs(struct piu_pool *pool, uint64_t who, int64_t deadline)
 
         if (left == 0)
             return -ETIMEDOUT;
-        atomic_store(&j->waited, 1);
-        atomic_thread_fence(memory_order_seq_cst);
         r = futex_wait(&j->state, JOB_RUNNING, min_timeout(left, 50 * MSEC));
         if (r == -EINTR)
             return r;
@@ -267,6 +292,7 @@ static int wait_for_jobs(struct piu_pool *pool, uint64_t who, int64_t deadline)
 int piu_pool_join(struct piu_pool *pool, int64_t timeout)
 {
     int64_t deadline = deadline_after(timeout);
+    uint32_t closed = POOL_CLOSED;
     uint64_t who;
     int r = pool_use(pool);
 
@@ -278,7 +304,11 @@ int piu_pool_join(struct piu_pool *pool, int64_t timeout)
         r = wait_for_jobs(pool, who, deadline);
     if (r < 0)
         return r;
-    atomic_store(&pool->shared->state, POOL_TERMINATED);
+    /* workers leave by themselves, and flush what they have printed */
+    atomic_compare_exchange_strong(&pool->shared->state, &closed, POOL_FINISHED);
+    if (closed == POOL_BROKEN)
+        atomic_store(&pool->shared->state, POOL_TERMINATED);
+    wait_for_reviver(pool);
     pool_poke(pool->shared);
     pool_wake(pool->shared, pool->shared->places);
     return child_join(&pool->nursery, deadline_left(deadline));
@@ -297,12 +327,11 @@ struct piu_pool *piu_pool_free(struct piu_pool *pool)
     if (r < 0 || !pool)
         return NULL;
     terminate(pool, who);
-    while (child_join(&pool->nursery, CLOCK_FOREVER) == -EINTR)
-        ;
+    nursery_join(pool);
     child_done(&pool->nursery);
     for (j = pool_next_job(pool->shared, NULL); j; j = next) {
         next = pool_next_job(pool->shared, j);
-        atomic_store(&j->next, 0);
+        j->number = 0;
         if (atomic_load(&j->given_up)) /* the others are their results' */
             job_free(j);
     }

@@ -7,8 +7,10 @@
  *
  * P1  `first` leads through all listed jobs; `last` and `pick` are derived (pool_repair)
  * P2  the list changes under list_lock only; a worker's record is set to a job under it too
- * P3  a job that a worker's record names is not freed
- * P4  a worker writes its own record; the nursery writes it when that worker has ended
+ * P3  a job that a worker's record names is not freed; who reads another's record to follow it
+ *     holds list_lock
+ * P4  no job before `pick` has work that may be begun
+ * P5  a worker writes its own record; the nursery writes it when that worker has ended
  * Crash: a dead worker is the nursery's, a dead nursery the user's process's (pool_revive),
  * and with a dead user's process all go, by the life pipe.
  */
@@ -21,19 +23,31 @@
 
 #define POOL_STAMP UINT64_C(0x7069752d706f6f6c)
 
-enum pool_state { POOL_OPEN, POOL_CLOSED, POOL_TERMINATED, POOL_BROKEN };
+/*
+ *    OPEN --close--> CLOSED --join, all jobs ended--> FINISHED   workers leave by themselves
+ *      `--------------`---terminate, free--> TERMINATED          the nursery kills them
+ *      `--------------`---nursery, or revive--> BROKEN           nothing is begun any more
+ */
+enum pool_state { POOL_OPEN, POOL_CLOSED, POOL_FINISHED, POOL_TERMINATED, POOL_BROKEN };
 
-enum worker_phase { WORKER_NONE, WORKER_STARTING, WORKER_IDLE, WORKER_BUSY, WORKER_LEAVING };
+enum worker_phase {
+    WORKER_NONE,
+    WORKER_STARTING,
+    WORKER_IDLE,
+    WORKER_BUSY,
+    WORKER_LEAVING
+};
 
 struct worker {
     alignas(128) _Atomic uint64_t job; /* offset; 0: none */
     _Atomic uint64_t chunk;
-    _Atomic uint64_t progress; /* 1 + item: those before it are done; 0: run() does not say */
-    _Atomic int64_t began;     /* the chunk, clock_now(); 0: not taken down */
+    _Atomic uint64_t
+        progress;          /* 1 + item: those before it are done; 0: run() does not say */
+    _Atomic int64_t began; /* the chunk, clock_now(); 0: not taken down */
     _Atomic int64_t began_job;
     _Atomic uint32_t phase;
     _Atomic int32_t pid;
-    _Atomic uint32_t tasks; /* chunks so far */
+    _Atomic uint32_t tasks;  /* chunks so far */
     _Atomic uint32_t asleep; /* counted in `sleepers` */
     _Atomic uint64_t id;     /* member */
 };
@@ -42,20 +56,23 @@ struct pool_shared {
     uint64_t stamp;
     unsigned places;
     unsigned maxtasksperchild;
-    int (*initializer)(void *initarg); /* of this program: nursery and workers are forks of it */
+    int (*initializer)(
+        void *initarg); /* of this program: nursery and workers are forks of it */
     void *initarg;
     char name[NAME_SIZE];
     _Atomic uint32_t state;
     _Atomic uint32_t initializer_failed;
     _Atomic uint32_t born; /* 1: a worker was started; else -errno of the first try */
-    int poke;  /* eventfd: something for the nursery to look at */
-    int ended; /* eventfd: a result has ended, for piu_pool_fd */
+    int poke;              /* eventfd: something for the nursery to look at */
+    int ended;             /* eventfd: a result has ended, for piu_pool_fd */
     _Atomic uint32_t ended_wanted;
 
     alignas(128) owner_word list_lock;
     _Atomic uint64_t first, last, pick; /* jobs */
     alignas(128) _Atomic uint32_t work; /* counts submissions; idle workers sleep on it */
-    alignas(128) _Atomic uint32_t sleepers;
+    alignas(128) _Atomic uint32_t
+        sleepers; /* a worker killed asleep may count for ever: never too few */
+    _Atomic uint32_t cancels; /* counts piu_result_cancel(), for the nursery */
 
     alignas(128) struct worker workers[];
 };
@@ -67,17 +84,19 @@ struct piu_pool { /* private to the process that made it */
     struct child nursery;
     _Atomic uint32_t reviving; /* a thread starts another nursery */
     _Atomic uint32_t given_up; /* results freed before their job could be */
+    uint64_t collected;        /* the job that collect() looks at next; 0: the first */
 };
 
-struct piu_result {
+struct piu_result { /* next: one thread at a time; all others: any */
     struct piu_pool *pool;
+    uint64_t owner; /* member id */
     struct job *job;
     void *out; /* the caller's private array; NULL: nothing to copy out */
     size_t out_bytes;
     bool copied;
     bool unordered;
     uint64_t lookahead;
-    uint64_t cursor;   /* the next chunk in order; unordered: all before it are seen */
+    uint64_t cursor;   /* the next chunk in order; unordered: the next in `finished` */
     uint64_t seen;     /* chunks given out by next */
     uint8_t *was_seen; /* unordered: a bit a chunk */
 };
@@ -93,20 +112,25 @@ struct job *pool_pick(struct pool_shared *p, uint64_t who, unsigned place);
 bool pool_is_named(struct pool_shared *p, const struct job *j);
 /* Under the lock: out of the list. */
 void pool_unlink(struct pool_shared *p, struct job *j);
-void pool_look_again(struct pool_shared *p); /* chunks came back: pick from the first, wake all */
+/* Under the lock: chunks of a job behind `pick` can be begun again; wakes all. */
+void pool_look_again(struct pool_shared *p, struct job *j);
+void pool_tell_end(struct pool_shared *p); /* for piu_pool_fd() */
 void pool_end_all(struct pool_shared *p, int error);
 void pool_wake(struct pool_shared *p, uint64_t wanted);
-struct job *pool_next_job(struct pool_shared *p, struct job *j); /* NULL: the first; under the lock */
+struct job *pool_next_job(struct pool_shared *p,
+                          struct job *j); /* NULL: the first; under the lock */
 
 /* A worker (of a nursery that lives or died) has ended: what it had begun is lost or again. */
-void pool_bury(struct pool_shared *p, unsigned place, const struct piu_death *death, bool timed_out);
+void pool_bury(struct pool_shared *p, unsigned place, const struct piu_death *death,
+               bool timed_out);
 
 _Noreturn void nursery_main(struct pool_shared *p);
 _Noreturn void worker_main(struct pool_shared *p, unsigned place);
 int nursery_start(struct piu_pool *pool);
 
 int pool_use(struct piu_pool *pool); /* 0, -EINVAL, -ESTALE, -ECHILD */
-int pool_submit(struct piu_pool *pool, const struct job_wish *wish, struct piu_result **ret);
+int pool_submit(struct piu_pool *pool, const struct job_wish *wish,
+                struct piu_result **ret);
 /* One slice of waiting in the user's process also looks after the nursery. */
 void pool_look_after(struct piu_pool *pool);
 void pool_poke(struct pool_shared *p);

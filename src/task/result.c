@@ -11,30 +11,36 @@
 #define SPIN_LEAST  (3 * INT64_C(1000))
 #define SLICE_FIRST (20 * MSEC)
 #define SLICE_LAST  (100 * MSEC)
+#define COLLECTED   4
 
 static _Thread_local int64_t spin_time = SPIN_MOST;
 
 /* ---- Submitting --------------------------------------------------------------------------- */
 
-/* Results that were freed while their jobs ran: a few at a time, from the front. */
+/* Results that were freed while their jobs ran: a few at a time, all round.  Under the lock. */
 static void collect(struct piu_pool *pool)
 {
     struct pool_shared *p = pool->shared;
-    struct job *j = pool_next_job(p, NULL);
+    struct job *j = job_at(pool->collected);
 
-    for (int i = 0; i < 4 && j; i++) {
-        struct job *next = pool_next_job(p, j);
+    for (int i = 0; i < COLLECTED && atomic_load(&pool->given_up); i++) {
+        struct job *next = pool_next_job(p, j ? j : (j = pool_next_job(p, NULL)));
 
-        if (atomic_load(&j->given_up) && atomic_load(&j->state) == JOB_ENDED && !pool_is_named(p, j)) {
+        if (!j)
+            break;
+        if (atomic_load(&j->given_up) && atomic_load(&j->state) == JOB_ENDED &&
+            !pool_is_named(p, j)) {
             pool_unlink(p, j);
             job_free(j);
             atomic_fetch_sub(&pool->given_up, 1);
         }
         j = next;
     }
+    pool->collected = j ? arena_offset(j) : 0;
 }
 
-static int result_new(struct piu_pool *pool, const struct job_wish *wish, struct piu_result **ret)
+static int result_new(struct piu_pool *pool, const struct job_wish *wish,
+                      struct piu_result **ret)
 {
     const struct piu_task *task = wish->task;
     struct piu_result *r = calloc(1, sizeof(*r));
@@ -45,6 +51,7 @@ static int result_new(struct piu_pool *pool, const struct job_wish *wish, struct
         return error;
     }
     r->pool = pool;
+    r->owner = pool->owner;
     r->lookahead = wish->lookahead;
     r->out = r->job->out_copied ? task->out : NULL;
     r->out_bytes = task->count * task->out_size;
@@ -64,7 +71,8 @@ static int may_submit(struct pool_shared *p)
     }
 }
 
-int pool_submit(struct piu_pool *pool, const struct job_wish *wish, struct piu_result **ret)
+int pool_submit(struct piu_pool *pool, const struct job_wish *wish,
+                struct piu_result **ret)
 {
     struct pool_shared *p = pool->shared;
     uint64_t who;
@@ -81,14 +89,14 @@ int pool_submit(struct piu_pool *pool, const struct job_wish *wish, struct piu_r
         collect(pool);
     pool_append(p, (*ret)->job);
     pool_unlock(p);
-    if (wish->task->timeout > 0)
-        pool_poke(p);
     if ((*ret)->job->chunks == 0)
-        job_try_end((*ret)->job);
+        job_try_end((*ret)->job), pool_tell_end(p);
     else
         pool_wake(p, min_u64((*ret)->job->chunks, p->places));
-    if (atomic_load(&p->state) == POOL_BROKEN) /* since we looked: nobody else would end it */
-        job_end_with((*ret)->job, -ECHILD);
+    /* since we looked: nobody else would end it */
+    if (atomic_load(&p->state) >= POOL_FINISHED)
+        job_end_with((*ret)->job,
+                     atomic_load(&p->state) == POOL_BROKEN ? -ECHILD : -ECANCELED);
     return 0;
 }
 
@@ -102,9 +110,10 @@ static struct piu_result *submit(struct piu_pool *pool, struct piu_task *task,
     if (r == 0) {
         wish.places = pool->shared->places;
         wish.lookahead = keywords ? keywords->lookahead : 0;
+        wish.unordered = keywords && keywords->unordered;
         r = pool_submit(pool, &wish, &result);
     }
-    if (r == 0 && keywords && keywords->unordered) {
+    if (r == 0 && wish.unordered) {
         result->unordered = true;
         result->was_seen = calloc(result->job->chunks / 8 + 1, 1);
         if (!result->was_seen) {
@@ -157,6 +166,15 @@ static bool spin_while(const _Atomic uint32_t *word, uint32_t value, int64_t tim
     return false;
 }
 
+/* 0, -EINVAL, -ECHILD: a copy of the private struct in a forked child. */
+static int result_use(const struct piu_result *r)
+{
+    uint64_t who;
+    int e = r ? member_who(&who) : -EINVAL;
+
+    return e < 0 ? e : r->owner == (who & ID_MASK) ? 0 : -ECHILD;
+}
+
 static bool pool_lives(const struct piu_result *r)
 {
     return arena_has(r->pool, sizeof(*r->pool)) && r->pool->stamp == POOL_STAMP;
@@ -172,11 +190,14 @@ static int wait_while(struct piu_result *r, const _Atomic uint32_t *word, uint32
         return 0;
     deadline = deadline_after(timeout);
     began = clock_now();
-    atomic_store(&r->job->waited, 1);
-    atomic_thread_fence(memory_order_seq_cst); /* for the one in wake_waiters() */
     while (atomic_load(word) == value) {
         int64_t left = deadline_left(deadline);
         int e;
+
+        atomic_store(&r->job->waited, 1);          /* whoever wakes takes it back */
+        atomic_thread_fence(memory_order_seq_cst); /* for the one in wake_waiters() */
+        if (atomic_load(word) != value)
+            break;
 
         if (pool_lives(r))
             pool_look_after(r->pool);
@@ -201,8 +222,10 @@ static bool is_ended(const struct piu_result *r)
 
 int piu_result_wait(struct piu_result *r, int64_t timeout)
 {
-    if (!r)
-        return -EINVAL;
+    int e = result_use(r);
+
+    if (e < 0)
+        return e;
     return is_ended(r) ? 0 : wait_while(r, &r->job->state, JOB_RUNNING, timeout);
 }
 
@@ -219,7 +242,9 @@ static int verdict(const struct job *j)
         return error;
     if (atomic_load(&j->cancelled))
         return -ECANCELED;
-    return atomic_load(&j->lost_items) ? PIU_LOSSES : atomic_load(&j->failures) ? PIU_FAILED : 0;
+    return atomic_load(&j->lost_items) ? PIU_LOSSES
+           : atomic_load(&j->failures) ? PIU_FAILED
+                                       : 0;
 }
 
 bool piu_result_successful(const struct piu_result *r)
@@ -251,7 +276,8 @@ static void copy_out(struct piu_result *r, uint64_t first, uint64_t last)
             memcpy(from + a * j->out_size, to + a * j->out_size, (b - a) * j->out_size);
         offset = atomic_load(&node->next);
     }
-    memcpy(to + first * j->out_size, from + first * j->out_size, (last - first) * j->out_size);
+    memcpy(to + first * j->out_size, from + first * j->out_size,
+           (last - first) * j->out_size);
 }
 
 int piu_result_get(struct piu_result *r, int64_t timeout)
@@ -277,18 +303,29 @@ static bool chunk_is_ready(const struct job *j, uint64_t chunk)
     return state == CHUNK_DONE || state == CHUNK_FAILED || state == CHUNK_LOST;
 }
 
+static bool was_seen(const struct piu_result *r, uint64_t chunk)
+{
+    return r->was_seen[chunk / 8] & 1 << chunk % 8;
+}
+
 /* The next chunk that can be given out; chunks: none yet. */
 static uint64_t find_ready(struct piu_result *r)
 {
     const struct job *j = r->job;
+    const _Atomic uint32_t *finished =
+        (const _Atomic uint32_t *)(void *)(arena.base + j->finished);
     uint64_t end = min_u64(j->chunks, atomic_load(&j->limit));
 
     if (!r->unordered)
         return r->cursor < end && chunk_is_ready(j, r->cursor) ? r->cursor : j->chunks;
-    while (r->cursor < j->chunks && r->was_seen[r->cursor / 8] & 1 << r->cursor % 8)
-        r->cursor++;
-    for (uint64_t chunk = r->cursor; chunk < end; chunk++) {
-        if (!(r->was_seen[chunk / 8] & 1 << chunk % 8) && chunk_is_ready(j, chunk))
+    for (; r->cursor < j->chunks && finished[r->cursor]; r->cursor++) {
+        uint64_t chunk = finished[r->cursor] - 1;
+
+        if (chunk < j->chunks && !was_seen(r, chunk))
+            return chunk;
+    }
+    for (uint64_t chunk = 0; chunk < end && atomic_load(&j->recount); chunk++) { /* J5 */
+        if (!was_seen(r, chunk) && chunk_is_ready(j, chunk))
             return chunk;
     }
     return j->chunks;
@@ -320,7 +357,8 @@ static void let_begin(struct piu_result *r)
     pool_wake(p, 1);
 }
 
-static int give_out(struct piu_result *r, uint64_t chunk, size_t *ret_first, size_t *ret_last)
+static int give_out(struct piu_result *r, uint64_t chunk, size_t *ret_first,
+                    size_t *ret_last)
 {
     const struct job *j = r->job;
 
@@ -336,11 +374,16 @@ static int give_out(struct piu_result *r, uint64_t chunk, size_t *ret_first, siz
     return chunk_verdict(j, chunk);
 }
 
-int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last, int64_t timeout)
+int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last,
+                    int64_t timeout)
 {
     int64_t deadline = deadline_after(timeout);
 
-    if (!r || !ret_first || !ret_last || !r->job->iterated)
+    int use = result_use(r);
+
+    if (use < 0)
+        return use;
+    if (!ret_first || !ret_last || !r->job->iterated)
         return -EINVAL;
     for (;;) {
         uint32_t news = atomic_load(&r->job->news);
@@ -364,13 +407,15 @@ int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last, i
 
 int piu_result_cancel(struct piu_result *r)
 {
-    if (!r)
-        return -EINVAL;
-    if (is_ended(r))
-        return 0;
+    int e = result_use(r);
+
+    if (e < 0 || is_ended(r))
+        return e;
     atomic_store(&r->job->cancelled, 1);
-    if (pool_lives(r))
+    if (pool_lives(r)) {
+        atomic_fetch_add(&r->pool->shared->cancels, 1);
         pool_poke(r->pool->shared);
+    }
     return 0;
 }
 
@@ -380,19 +425,25 @@ struct piu_result *piu_result_free(struct piu_result *r)
 
     if (!r)
         return NULL;
-    if (!pool_lives(r))
+    if (result_use(r) < 0)
+        ; /* a forked child's copy: the job is its parent's */
+    else if (!pool_lives(r))
         job_free(r->job);
-    else if (pool_use(r->pool) == 0 && member_who(&who) == 0) {
+    else if (member_who(&who) == 0) {
         struct pool_shared *p = r->pool->shared;
 
         pool_lock(p, who);
         if (is_ended(r) && !pool_is_named(p, r->job)) {
+            if (r->pool->collected == arena_offset(r->job))
+                r->pool->collected = 0;
             pool_unlink(p, r->job);
             job_free(r->job);
         } else {
             atomic_store(&r->job->given_up, 1);
             atomic_fetch_add(&r->pool->given_up, 1);
         }
+        if (atomic_load(&r->pool->given_up) > COLLECTED)
+            collect(r->pool);
         pool_unlock(p);
     }
     free(r->was_seen);

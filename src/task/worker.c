@@ -1,6 +1,5 @@
 /* A worker: takes chunks, runs them, tells. */
 #include "os/clock.h"
-#include "os/fd.h"
 #include "os/futex.h"
 #include "task/pool.h"
 
@@ -18,13 +17,17 @@ static struct worker *own_record;
 struct copy { /* of the user's task, with its arrays where this process finds them */
     struct piu_task *task;
     size_t room;
+    struct code_address code; /* the last that was looked up, and what it is here */
+    void (*run)(void);
 };
 
 void piu_task_progress(struct piu_task *self, size_t item)
 {
     (void)self;
     if (own_record)
-        atomic_store_explicit(&own_record->progress, (uint64_t)item + 1, memory_order_relaxed);
+        /* release: what run() has written is not moved behind it */
+        atomic_store_explicit(&own_record->progress, (uint64_t)item + 1,
+                              memory_order_release);
 }
 
 static void *at_or_null(uint64_t offset)
@@ -35,11 +38,12 @@ static void *at_or_null(uint64_t offset)
 static int copy_make(struct copy *copy, struct job *j, void (*run)(void))
 {
     if (copy->room < j->task_size) {
-        struct piu_task *larger = realloc(copy->task, j->task_size);
-
-        if (!larger)
+        free(copy->task);
+        copy->room = 0;
+        copy->task = aligned_alloc(
+            64, round_up(j->task_size, 64)); /* as strict as user structs get */
+        if (!copy->task)
             return -ENOMEM;
-        copy->task = larger;
         copy->room = j->task_size;
     }
     memcpy((void *)copy->task, (char *)j + j->task, j->task_size);
@@ -57,14 +61,16 @@ static void chunk_run(struct job *j, struct worker *w, unsigned place, uint64_t 
     uint32_t attempts;
     int code;
 
-    atomic_store_explicit(&w->progress, 0, memory_order_relaxed);
     if (unlikely(atomic_load_explicit(&j->resumes, memory_order_acquire)))
         job_resume_of(j, chunk, &first, &attempts);
     code = task->run(task, first, last);
     if (unlikely(code))
         job_add_failure(j, first, last, code);
     job_finish_chunk(j, place, chunk, code ? CHUNK_FAILED : CHUNK_DONE);
-    atomic_fetch_add_explicit(&w->tasks, 1, memory_order_relaxed);
+    /* only this worker writes it */
+    atomic_store_explicit(&w->tasks,
+                          atomic_load_explicit(&w->tasks, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
 }
 
 /* Is a clock before each chunk cheap beside the chunks? */
@@ -73,35 +79,76 @@ static bool wants_clock(const struct job *j)
     return j->timeout > 0 || j->chunks <= (uint64_t)j->places * 4096;
 }
 
-static void job_work(struct pool_shared *p, struct job *j, unsigned place, struct piu_task *task)
+static bool is_used_up(const struct pool_shared *p, const struct worker *w)
+{
+    return p->maxtasksperchild &&
+           atomic_load_explicit(&w->tasks, memory_order_relaxed) >= p->maxtasksperchild;
+}
+
+/* P4, after chunks that others could not see for a moment. */
+static void show_again(struct pool_shared *p, uint64_t who, struct job *j)
+{
+    if (atomic_load(&p->pick) == arena_offset(j))
+        return;
+    pool_lock(p, who);
+    pool_look_again(p, j);
+    pool_unlock(p);
+}
+
+/*
+ * What the record says of the last chunk (progress, began) goes before the next is claimed:
+ * who reads it beside a chunk that is STARTED must not take the one for the other.
+ */
+static void job_work(struct pool_shared *p, uint64_t who, struct job *j, unsigned place,
+                     struct piu_task *task)
 {
     struct worker *w = &p->workers[place];
     bool clocked = wants_clock(j);
+    bool batches = !clocked && !j->iterated && !p->maxtasksperchild;
     uint64_t chunk;
 
     atomic_store(&w->began_job, clock_now());
-    atomic_store(&w->began, 0);
-    while (!(p->maxtasksperchild && atomic_load(&w->tasks) >= p->maxtasksperchild) &&
-           job_claim(j, place, &w->chunk, &chunk)) {
+    if (j->timeout > 0)
+        pool_poke(p); /* the nursery looks at its clock */
+    while (!is_used_up(p, w)) {
+        atomic_store_explicit(&w->progress, 0, memory_order_relaxed);
+        atomic_store_explicit(&w->began, 0, memory_order_relaxed);
+        if (!job_claim(j, place, batches, &w->chunk, &chunk))
+            break;
         if (clocked)
             atomic_store_explicit(&w->began, clock_now(), memory_order_relaxed);
+        if (unlikely(job_moved(j, place)))
+            show_again(p, who, j);
         chunk_run(j, w, place, chunk, task);
     }
-    if (job_try_end(j) && atomic_load(&p->ended_wanted))
-        fd_event_post(p->ended);
+    if (job_try_end(j))
+        pool_tell_end(p);
 }
 
-static void job_do(struct pool_shared *p, struct job *j, unsigned place, struct copy *copy)
+static int run_find(struct copy *copy, const struct code_address *code)
 {
-    void (*run)(void);
-    int r = code_address_resolve(&j->code, &run);
+    int r;
+
+    if (copy->run && memcmp(&copy->code, code, sizeof(*code)) == 0)
+        return 0;
+    copy->run = NULL;
+    copy->code = *code;
+    r = code_address_resolve(code, &copy->run);
+    return r;
+}
+
+static void job_do(struct pool_shared *p, uint64_t who, struct job *j, unsigned place,
+                   struct copy *copy)
+{
+    int r = run_find(copy, &j->code);
 
     if (r == 0)
-        r = copy_make(copy, j, run);
-    if (r < 0)
+        r = copy_make(copy, j, copy->run);
+    if (r < 0) {
         job_end_with(j, r);
-    else
-        job_work(p, j, place, copy->task);
+        pool_tell_end(p);
+    } else
+        job_work(p, who, j, place, copy->task);
 }
 
 /* ---- Waiting for work ------------------------------------------------------------------ */
@@ -121,19 +168,20 @@ static bool spin_for_work(struct pool_shared *p, uint32_t seen, int64_t spin)
 }
 
 /* Spins while work comes soon; learns from sleeps that were short. */
-static void wait_for_work(struct pool_shared *p, uint64_t who, unsigned place, uint32_t seen,
-                          int64_t *spin)
+static void wait_for_work(struct pool_shared *p, uint64_t who, unsigned place,
+                          uint32_t seen, int64_t *spin)
 {
     int64_t began;
 
     if (member_worth_spinning(who, 0) && spin_for_work(p, seen, *spin))
         return;
-    atomic_store(&p->workers[place].asleep, 1);
+    /* killed in between it counts for ever: an idle wake-up now and then, but none is missing */
     atomic_fetch_add(&p->sleepers, 1); /* a full fence, for the one in pool_wake() */
+    atomic_store(&p->workers[place].asleep, 1);
     began = clock_now();
     futex_wait(&p->work, seen, SLICE);
-    atomic_fetch_sub(&p->sleepers, 1);
     atomic_store(&p->workers[place].asleep, 0);
+    atomic_fetch_sub(&p->sleepers, 1);
     if (clock_now() - began < 2 * SPIN_MOST)
         *spin = min_timeout(*spin * 2, SPIN_MOST);
     else
@@ -142,8 +190,8 @@ static void wait_for_work(struct pool_shared *p, uint64_t who, unsigned place, u
 
 static bool has_to_leave(struct pool_shared *p, unsigned place)
 {
-    return atomic_load_explicit(&p->state, memory_order_relaxed) >= POOL_TERMINATED ||
-           (p->maxtasksperchild && atomic_load(&p->workers[place].tasks) >= p->maxtasksperchild);
+    return atomic_load_explicit(&p->state, memory_order_relaxed) >= POOL_FINISHED ||
+           is_used_up(p, &p->workers[place]);
 }
 
 static void worker_loop(struct pool_shared *p, uint64_t who, unsigned place)
@@ -161,7 +209,7 @@ static void worker_loop(struct pool_shared *p, uint64_t who, unsigned place)
             continue;
         }
         atomic_store(&w->phase, WORKER_BUSY);
-        job_do(p, j, place, &copy);
+        job_do(p, who, j, place, &copy);
         atomic_store(&w->phase, WORKER_IDLE);
         atomic_store(&w->job, 0); /* P3: from here it may be freed */
     }
@@ -174,10 +222,11 @@ _Noreturn void worker_main(struct pool_shared *p, unsigned place)
     uint64_t who;
 
     own_record = w;
-    atomic_store(&w->pid, (int32_t)getpid());
     if (member_who(&who) < 0)
         child_end(1);
-    atomic_store(&w->id, who & ID_MASK);
+    atomic_store(&w->id,
+                 who & ID_MASK); /* before the pid: workers_are_gone() asks for both */
+    atomic_store(&w->pid, (int32_t)getpid());
     if (p->initializer && p->initializer(p->initarg) != 0) {
         atomic_store(&p->initializer_failed, 1);
         child_end(1);

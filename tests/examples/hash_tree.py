@@ -45,16 +45,21 @@ def run_in_terminal(program, columns, *arguments):
     return written.decode()
 
 
+def write_big(path, head, size):
+    """A hole, but for its head: no work to write."""
+    with open(path, "wb") as big:
+        big.write(head)
+        big.truncate(size)
+
+
 def make_tree(top):
-    """Some hundred small files; holes for big ones; what is to be passed over."""
+    """Some hundred small files, some big ones, and what is to be passed over."""
     for i in range(300):
         path = top / f"dir{i % 7}" / f"file {i}"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(bytes([i % 256]) * (i * 37 % 5000))
     for i in range(8):
-        with open(top / f"big{i}", "wb") as big:
-            big.write(b"%d" % i)
-            big.truncate(40_000_000 + i)
+        write_big(top / f"big{i}", b"%d" % i, 40_000_000 + i)
     (top / "link").symlink_to("big0")
     (top / "loop").symlink_to(".")
     os.mkfifo(top / "fifo")
@@ -116,14 +121,19 @@ def test_trouble_is_told(program, top):
 
 
 def test_lists_that_differ_are_told(program, top):
-    changing = top / "dir4" / "file 4"
+    changing, other = top / "largest", top.parent / "other"  # the first of each pass
     ended = threading.Event()
 
     def change():
-        while not ended.wait(0.001):
-            changing.write_bytes(os.urandom(100))
+        write_big(other, os.urandom(8), 50_000_000)
+        other.replace(changing)
 
-    thread = threading.Thread(target=change)
+    def change_on():
+        while not ended.wait(0.01):
+            change()
+
+    change()
+    thread = threading.Thread(target=change_on)
     thread.start()
     run_ended = run(program, top)
     ended.set()

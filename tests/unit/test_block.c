@@ -11,9 +11,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#define MB         (UINT64_C(1) << 20)
-#define LARGE      (64 * MB) /* long enough to be punched */
-#define UNTOUCHED  UINT64_C(0x5a5a5a5a5a5a5a5a)
+#define MB        (UINT64_C(1) << 20)
+#define LARGE     (64 * MB) /* long enough to be punched */
+#define UNTOUCHED UINT64_C(0x5a5a5a5a5a5a5a5a)
 
 static void *new_block(size_t size)
 {
@@ -51,8 +51,9 @@ static uint64_t memory_of_arena(void)
 
 TEST(blocks_of_all_sizes_have_room_are_aligned_and_do_not_overlap)
 {
-    static const size_t sizes[] = {0,    1,    63,   64,   65,    127,   128,   192,   1000, 1024,
-                                   4096, 6144, 8191, 8192, 8193, 16384, 16385, 100000, 3 * MB};
+    static const size_t sizes[] = {0,    1,     63,    64,     65,    127,  128,
+                                   192,  1000,  1024,  4096,   6144,  8191, 8192,
+                                   8193, 16384, 16385, 100000, 3 * MB};
     unsigned char *blocks[array_size(sizes)];
 
     for (unsigned i = 0; i < array_size(sizes); i++) {
@@ -146,9 +147,10 @@ TEST(what_a_member_owned_is_freed_when_it_ends_in_any_way)
     new_family(1);
     before = block_count();
     CHECK_EQ(in_child({
-        for (int i = 0; i < 10; i++)
-            new_block((size_t)1 << (2 * i));
-    }), 0);
+                 for (int i = 0; i < 10; i++)
+                     new_block((size_t)1 << (2 * i));
+             }),
+             0);
     CHECK_EQ(block_count(), before); /* it did so itself */
     in_child_killed({
         for (int i = 0; i < 10; i++)
@@ -337,7 +339,8 @@ TEST(what_can_never_be_had_is_refused_at_once_and_takes_nothing)
 /* So much more than where the heap begins: the file is sparse. */
 static void limit_heap(uint64_t size)
 {
-    struct rlimit limit = {.rlim_cur = arena_header()->heap + size, .rlim_max = RLIM_INFINITY};
+    struct rlimit limit = {.rlim_cur = arena_header()->heap + size,
+                           .rlim_max = RLIM_INFINITY};
 
     CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
@@ -378,18 +381,26 @@ TEST(a_full_arena_gets_the_memory_of_the_dead_that_nobody_has_noticed)
 
 TEST(a_small_address_space_is_filled_to_its_end_without_a_signal)
 {
+#if defined(__SANITIZE_ADDRESS__)
+    SKIP("AddressSanitizer needs the whole address space");
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    SKIP("AddressSanitizer needs the whole address space");
+#endif
+#endif
     CHECK_EQ(in_child({
-        struct rlimit limit = {.rlim_cur = 3072 * MB, .rlim_max = RLIM_INFINITY};
-        void *block;
-        int count = 0;
+                 struct rlimit limit = {.rlim_cur = 3072 * MB, .rlim_max = RLIM_INFINITY};
+                 void *block;
+                 int count = 0;
 
-        if (PIU_TSAN || setrlimit(RLIMIT_AS, &limit) < 0)
-            exit(0);
-        while (count < 2048 && block_new(16 * MB, BLOCK_SCRATCH, NULL, &block) == 0)
-            count++;
-        CHECK(count < 2048);
-        CHECK(block_check());
-    }), 0);
+                 CHECK_EQ(setrlimit(RLIMIT_AS, &limit), 0);
+                 while (count < 2048 &&
+                        block_new(16 * MB, BLOCK_SCRATCH, NULL, &block) == 0)
+                     count++;
+                 CHECK(count < 2048);
+                 CHECK(block_check());
+             }),
+             0);
 }
 
 /* Freed below the hint while somebody searches, or by one who died before it said so. */
@@ -433,31 +444,33 @@ TEST(words_full_of_nonsense_crash_nobody_and_every_call_ends, .limit = 60)
     /* this process stays out of it: each child has a family of its own */
     for (int round = 0; round < 100; round++)
         CHECK_EQ(in_child({
-            void *blocks[50];
-            struct arena_header *h;
-            _Atomic uint64_t *units;
+                     void *blocks[50];
+                     struct arena_header *h;
+                     _Atomic uint64_t *units;
 
-            for (int i = 0; i < 50; i++)
-                blocks[i] = new_family(i % 2 ? 100 : 40000);
-            h = arena_header();
-            units = (void *)(arena.base + h->unit_table);
-            seed += (uint64_t)round << 20;
-            for (int i = 0; i < 200; i++)
-                units[random_next(&seed) % h->committed] = random_next(&seed);
-            for (int i = 0; i < 20; i++) {
-                uint64_t *span = blocks[1]; /* block 0 is the second of them, or so */
+                     for (int i = 0; i < 50; i++)
+                         blocks[i] = new_family(i % 2 ? 100 : 40000);
+                     h = arena_header();
+                     units = (void *)(arena.base + h->unit_table);
+                     seed += (uint64_t)round << 20;
+                     for (int i = 0; i < 200; i++)
+                         units[random_next(&seed) % h->committed] = random_next(&seed);
+                     for (int i = 0; i < 20; i++) {
+                         uint64_t *span =
+                             blocks[1]; /* block 0 is the second of them, or so */
 
-                span[-(int64_t)(random_next(&seed) % 16)] = random_next(&seed);
-            }
-            for (int i = 0; i < 50; i++) {
-                block_free(blocks[i]);
-                block_settle(blocks[i]);
-                block_size(blocks[i]);
-            }
-            block_check();
-            block_count();
-            _exit(0); /* the heap is gone, but it was this child's turn */
-        }), 0);
+                         span[-(int64_t)(random_next(&seed) % 16)] = random_next(&seed);
+                     }
+                     for (int i = 0; i < 50; i++) {
+                         block_free(blocks[i]);
+                         block_settle(blocks[i]);
+                         block_size(blocks[i]);
+                     }
+                     block_check();
+                     block_count();
+                     _exit(0); /* the heap is gone, but it was this child's turn */
+                 }),
+                 0);
 }
 
 /* ---- Stress ------------------------------------------------------------------------------------ */
@@ -468,7 +481,8 @@ static void allocate_at_random(uint64_t seed)
 
     for (;;) {
         unsigned i = random_next(&seed) % 64;
-        size_t size = random_next(&seed) % 10 ? random_next(&seed) % 1000 : random_next(&seed) % 200000;
+        size_t size = random_next(&seed) % 10 ? random_next(&seed) % 1000
+                                              : random_next(&seed) % 200000;
 
         if (!blocks[i]) {
             blocks[i] = new_block(size);
@@ -619,7 +633,8 @@ TEST(killed_at_any_instruction_of_a_new_span, .limit = 120)
     kill_at_every_step(step_span, 400);
 }
 
-TEST(killed_at_any_instruction_of_a_block_that_goes_into_a_word_and_out_again, .limit = 120)
+TEST(killed_at_any_instruction_of_a_block_that_goes_into_a_word_and_out_again,
+     .limit = 120)
 {
     kill_at_every_step(step_into, 1000);
 }

@@ -30,16 +30,16 @@ struct ids {
 };
 
 /* A child that has joined, and ends as the block says; its id. */
-#define id_of_child(...)                            \
-    __extension__({                                 \
+#define id_of_child(...)                               \
+    __extension__({                                    \
         struct ids *told = test_shared(sizeof(*told)); \
-                                                    \
-        my_id();                                    \
-        in_child({                                  \
-            told->id[0] = my_id();                  \
-            __VA_ARGS__                             \
-        });                                         \
-        told->id[0];                                \
+                                                       \
+        my_id();                                       \
+        in_child({                                     \
+            told->id[0] = my_id();                     \
+            __VA_ARGS__                                \
+        });                                            \
+        (uint64_t) told->id[0];                        \
     })
 
 TEST(a_process_that_calls_is_a_member_and_stays_the_same)
@@ -67,7 +67,8 @@ TEST(exit_is_leaving_and_everything_else_is_dying)
     CHECK_EQ(member_fate(id_of_child({ exit(3); })), FATE_LEFT);
     CHECK_EQ(member_fate(id_of_child({ _exit(0); })), FATE_DIED);
     CHECK_EQ(member_fate(id_of_child({ test_die(); })), FATE_DIED);
-    CHECK_EQ(member_fate(id_of_child({ execlp("true", "true", (char *)NULL); })), FATE_DIED);
+    CHECK_EQ(member_fate(id_of_child({ execlp("true", "true", (char *)NULL); })),
+             FATE_DIED);
 }
 
 TEST(ids_that_nobody_ever_had_have_died)
@@ -247,9 +248,10 @@ TEST(a_child_joins_as_what_was_claimed_for_it)
     CHECK_EQ(member_claim("the one", &id), 0);
     CHECK_EQ(member_fate(id), FATE_ALIVE);
     CHECK_EQ(in_child({
-        CHECK_EQ(member_join_as(id, -1), 0);
-        CHECK_EQ(my_id(), id);
-    }), 0);
+                 CHECK_EQ(member_join_as(id, -1), 0);
+                 CHECK_EQ(my_id(), id);
+             }),
+             0);
     CHECK_EQ(member_fate(id), FATE_LEFT);
     member_name(id, name);
     CHECK_STR(name, "the one");
@@ -266,10 +268,11 @@ TEST(a_child_whose_claim_is_gone_takes_another_slot)
     member_unclaim(id);
     CHECK_EQ(member_fate(id), FATE_DIED);
     CHECK_EQ(in_child({
-        CHECK_EQ(member_join_as(id, -1), 0);
-        CHECK(my_id() != id);
-        CHECK_EQ(member_fate(my_id()), FATE_ALIVE);
-    }), 0);
+                 CHECK_EQ(member_join_as(id, -1), 0);
+                 CHECK(my_id() != id);
+                 CHECK_EQ(member_fate(my_id()), FATE_ALIVE);
+             }),
+             0);
 }
 
 TEST(the_claim_of_a_starter_that_died_is_worth_nothing)
@@ -411,18 +414,19 @@ TEST(without_descriptors_one_cannot_join_and_later_can)
 {
     my_id();
     CHECK_EQ(in_child({
-        int fds[1024], count = 0;
-        uint64_t who;
+                 int fds[1024], count = 0;
+                 uint64_t who;
 
-        while (count < 1024 && (fds[count] = dup(0)) >= 0)
-            count++;
-        if (count == 1024)
-            _exit(0); /* too many to use up */
-        CHECK_EQ(member_who(&who), -EMFILE);
-        while (count > 0)
-            close(fds[--count]);
-        CHECK_EQ(member_who(&who), 0);
-    }), 0);
+                 while (count < 1024 && (fds[count] = dup(0)) >= 0)
+                     count++;
+                 if (count == 1024)
+                     _exit(0); /* too many to use up */
+                 CHECK_EQ(member_who(&who), -EMFILE);
+                 while (count > 0)
+                     close(fds[--count]);
+                 CHECK_EQ(member_who(&who), 0);
+             }),
+             0);
 }
 
 TEST(who_left_and_calls_again_is_a_new_member)
