@@ -4,27 +4,30 @@
  * Result   an int r < 0 is -errno: you did not get it, and nothing changed;
  *          r == 0: you got it;  r > 0: you got it, with news (enum piu_news) to be read.
  *          Counts and codes of yours come back through pointers, never as r; they are
- *          written only if you got it, save where it is said.
+ *          written only if you got it, save where it is said.  The three functions that
+ *          give a descriptor (sentinel, fd) return it, >= 0.
  *          A pointer is NULL when you did not get it, and errno says why.
  * Time     relative nanoseconds; <= 0 is PIU_NOW, a sum that overflows is PIU_FOREVER.
- *          Out of time is -ETIMEDOUT.  A signal handler that ran while the caller slept ends
- *          the wait with -EINTR; only calls that have changed nothing return it.
- * Memory   A family is one process and all that it starts.  A shared address means the same
- *          byte in the whole family; all other memory is private, copied by fork.  An object
- *          made by *_new lives until *_free, called by any member, for the whole family.
- *          *_free accepts NULL and returns NULL.  Use after free is -ESTALE where it can
- *          be told.
+ *          Out of time is -ETIMEDOUT.  A signal handler that ran while the caller slept
+ *          ends the wait with -EINTR; only calls that have changed nothing return it.
+ * Memory   A family is one process and all that it starts.  A shared address means the
+ *          same byte in the whole family; all other memory is private, copied by fork.
+ *          An object made by *_new lives until *_free, called by any member, for the
+ *          whole family. *_free accepts NULL and returns NULL.  Use after free is -ESTALE
+ *          where it can be told.
  * Who      Any thread of any process of the family may call, also after the program's own
  *          fork() (not between vfork() and exec).  Signal handlers may not call, save
- *          piu_strerror().  A child that was forked while another thread was inside piu may
- *          call: the library keeps no lock in private memory.
- * Death    SIGKILL, _exit(), exec and every other end without return from run(), exit() or
- *          return from main(): the member *died*, and what it owned passes on, as each
+ *          piu_strerror().  A child that was forked while another thread was inside piu
+ *          may call: the library keeps no lock in private memory.
+ * Death    SIGKILL, _exit(), exec and every other end without return from run(), exit()
+ *          or return from main(): the member *died*, and what it owned passes on, as each
  *          object says below.  Otherwise it *left*.
- * Errors   of every call: -EINVAL for a NULL or senseless argument, -EFAULT for an address
- *          that must be shared and is not, -ENOMEM.  The first call of a process makes it a
- *          member, and may fail with -ENOMEM, -EMFILE, -ENOSPC (16,383 members live),
- *          -EADDRINUSE or -EXDEV (an exec'ed child; see piu_process_start).
+ * Errors   of every call: -EINVAL for a NULL or senseless argument, -EFAULT for an
+ *          address that must be shared and is not, -ENOMEM.  The first call of a process
+ *          makes it a member, and may fail with -ENOMEM, -EMFILE, -ENOSPC (16,383 members
+ *          live), -EADDRINUSE, -EPROTO or -EXDEV (an exec'ed child; see
+ *          piu_process_start). -EBADMSG: the shared memory of this object was written
+ *          over by somebody.
  * Names    noun_verb, with Python's verbs and keywords: pool = Pool(processes=8) is
  *          pool = piu_pool_new(.processes = 8).
  */
@@ -60,16 +63,18 @@ enum piu_news {
     PIU_FAILED          /* some run() gave a code of its own: read the report */
 };
 
-#define piu_container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
-#define PIU_KEYWORDS(type, ...)           (&(struct type){.struct_size = sizeof(struct type), __VA_ARGS__})
+#define piu_container_of(p, type, member) \
+    ((type *)(void *)((char *)(p)-offsetof(type, member)))
+#define PIU_KEYWORDS(type, ...) \
+    (&(struct type){.struct_size = sizeof(struct type), __VA_ARGS__})
 
 /* ---- The library ------------------------------------------------------------ */
 
 const char *piu_version(void); /* of the library that runs; PIU_VERSION is the header's */
 
 /*
- * What -errno or news means, for people: "out of time", "its last holder died".  A constant
- * string.  Any thread, also signal handlers.
+ * What -errno or news means, for people: "out of time", "its last holder died".  A
+ * constant string.  Any thread, also signal handlers.
  */
 const char *piu_strerror(int r);
 
@@ -78,22 +83,22 @@ typedef void piu_log_function(void *argument, const char *line);
 
 struct piu_init_keywords {
     size_t struct_size;
-    bool zygote;           /* start a small process now, for piu_process_start(.how = PIU_ZYGOTE) */
+    bool zygote; /* start a small process now, for piu_process_start(.how = PIU_ZYGOTE) */
     piu_log_function *log; /* private to this process; forked children keep it */
     void *log_argument;
 };
 
 /*
- * Optional.  Where a zygote is wanted it is the first line of main(), while the process is
- * small and has one thread.  -EBUSY: this process has a zygote already.
+ * Optional.  Where a zygote is wanted it is the first line of main(), while the process
+ * is small and has one thread.  -EBUSY: this process has a zygote already.
  */
 #define piu_init(...) piu_begin(PIU_KEYWORDS(piu_init_keywords, __VA_ARGS__))
 int piu_begin(const struct piu_init_keywords *keywords);
 
 /*
- * Give an object (anything at a shared address) a name of at most 31 bytes, for messages and
- * reports; NULL takes it away.  -ENAMETOOLONG.  piu_name_of: the name, or "" where there is
- * none, copied into `room` bytes.
+ * Give an object (anything at a shared address) a name of at most 31 bytes, for messages
+ * and reports; NULL takes it away.  -ENAMETOOLONG.  piu_name_of: the name, or "" where
+ * there is none, copied into `room` bytes.
  */
 int piu_name(const void *object, const char *name);
 const char *piu_name_of(const void *object, char *ret, size_t room);
@@ -103,9 +108,9 @@ unsigned piu_cpu_count(void);
 
 /* ---- Shared memory: Array, Value, RawArray ---------------------------------- */
 /*
- * `count` elements of `size` bytes, zeroed, aligned to 64 bytes, for the whole family.  The
- * memory is there (no SIGBUS later).  NULL: ENOMEM (also where count * size overflows) or
- * EINVAL (0 bytes).  Killed half way: nothing is allocated.
+ * `count` elements of `size` bytes, zeroed, aligned to 64 bytes, for the whole family.
+ * The memory is there (no SIGBUS later).  NULL: ENOMEM (also where count * size
+ * overflows) or EINVAL (0 bytes).  Killed half way: nothing is allocated.
  */
 void *piu_shared_new(size_t count, size_t size);
 /* By any process of the family.  Always NULL; errno EINVAL: not an address of a block. */
@@ -134,13 +139,14 @@ enum piu_start {
 struct piu_start_keywords {
     size_t struct_size;
     enum piu_start how;
-    const char *const *argv; /* PIU_EXEC: argv[0] is looked up in PATH; the last is NULL */
+    /* PIU_EXEC: argv[0] is looked up in PATH; the last is NULL */
+    const char *const *argv;
 };
 
 /*
- * Start `p`, once.  The exit code is what run() or target() returns, modulo 256.  Standard
- * output is flushed before the fork and at the child's end; atexit handlers of the starter
- * do not run in the child.
+ * Start `p`; again only after close.  The exit code is what run() or target() returns,
+ * modulo 256.  Standard output is flushed before the fork and at the child's end; atexit
+ * handlers of the starter do not run in the child.
  *     -EBUSY     it is started already         -EAGAIN   RLIMIT_NPROC, or cgroup's pids.max
  *     -ENOTSUP   PIU_ZYGOTE without a zygote   -EFAULT   PIU_ZYGOTE: *p must lie in shared
  *     -ENOENT... PIU_EXEC: what exec said      memory (its name is copied)
@@ -151,7 +157,8 @@ struct piu_start_keywords {
  */
 #define piu_process_start(...) \
     PIU_PROCESS_START(__VA_ARGS__, .struct_size = sizeof(struct piu_start_keywords))
-#define PIU_PROCESS_START(p, ...) piu_process_begin((p), &(struct piu_start_keywords){__VA_ARGS__})
+#define PIU_PROCESS_START(p, ...) \
+    piu_process_begin((p), &(struct piu_start_keywords){__VA_ARGS__})
 int piu_process_begin(struct piu_process *p, const struct piu_start_keywords *keywords);
 
 /*
@@ -161,11 +168,14 @@ int piu_process_begin(struct piu_process *p, const struct piu_start_keywords *ke
 int piu_process_join(struct piu_process *p, int64_t timeout); /* 0: it has ended */
 bool piu_process_is_alive(struct piu_process *p);
 int piu_process_exitcode(struct piu_process *p, int *ret); /* -<signal>; -EBUSY: alive */
-int piu_process_sentinel(struct piu_process *p);  /* fd, readable at the end; stays piu's */
+/* A descriptor, readable at the end; stays piu's. */
+int piu_process_sentinel(struct piu_process *p);
 int piu_process_terminate(struct piu_process *p); /* SIGTERM; -ESRCH when it has ended */
 int piu_process_kill(struct piu_process *p);      /* SIGKILL, never to a recycled pid */
-int piu_process_close(struct piu_process *p); /* -EBUSY while alive; then start works again */
-pid_t piu_process_pid(const struct piu_process *p); /* 0 before start */
+/* -EBUSY while alive; then start works again */
+int piu_process_close(struct piu_process *p);
+/* 0 before start; in the child its own. */
+pid_t piu_process_pid(const struct piu_process *p);
 
 struct piu_death {
     char name[32];
@@ -194,25 +204,28 @@ struct piu_rlock {
  *     0                 held            -ETIMEDOUT   somebody else held it all the time
  *     PIU_OWNER_DIED    held; the last holder died: make what it guards sound again
  * As in Python a holder may leave, and another may release for it (the log says so to who
- * waits: "left by NAME").  The lock of a holder that died goes to the next acquirer within
- * 100 ms, mostly at once.  Threads of one process may also use one in private memory.
+ * waits: "left by NAME").  The lock of a holder that died goes to the next acquirer
+ * within 100 ms, mostly at once.  Threads of one process may also use one in private
+ * memory.
  */
 int piu_lock_acquire(struct piu_lock *l, int64_t timeout);
 /*
- * By any member.  -EPERM: it is not locked.  Released by another after the holder's death it
- * is free, and the next acquirer gets it with PIU_OWNER_DIED all the same.
+ * By any member.  -EPERM: it is not locked.  Released by another after the holder's death
+ * it is free, and the next acquirer gets it with PIU_OWNER_DIED all the same.
  */
 int piu_lock_release(struct piu_lock *l);
 pid_t piu_lock_owner(const struct piu_lock *l); /* 0: free; for people, stale at once */
 
 /*
- * The same thread may acquire again (-EOVERFLOW: 4 billion times); only the holding thread
- * releases (-EPERM).  PIU_OWNER_DIED: held once, however often the dead one held it.
+ * The same thread may acquire again (-EOVERFLOW: 4 billion times); only the holding
+ * thread releases (-EPERM).  PIU_OWNER_DIED: held once, however often the dead one held
+ * it.
  */
 int piu_rlock_acquire(struct piu_rlock *l, int64_t timeout);
 int piu_rlock_release(struct piu_rlock *l);
 pid_t piu_rlock_owner(const struct piu_rlock *l);
-unsigned piu_rlock_count(const struct piu_rlock *l); /* by the calling thread; 0: not its own */
+/* By the calling thread; 0: not its own. */
+unsigned piu_rlock_count(const struct piu_rlock *l);
 
 /* ---- Semaphore(value), BoundedSemaphore(value): all bytes zero has value 0 ------ */
 
@@ -221,13 +234,15 @@ struct piu_semaphore {
 };
 
 enum piu_semaphore_flags {
-    PIU_BOUNDED = 1, /* release beyond the initial value is -EOVERFLOW; implies recovery */
-    PIU_RECOVER = 2  /* units come back when their holder died (never beyond the initial value) */
+    /* release beyond the initial value is -EOVERFLOW; implies recovery */
+    PIU_BOUNDED = 1,
+    /* units come back when their holder died (never beyond the initial value) */
+    PIU_RECOVER = 2
 };
 
 /*
- * At most INT32_MAX units (-EINVAL; a release beyond: -EOVERFLOW).  With flags: -EFAULT for a
- * private address, and
+ * At most INT32_MAX units (-EINVAL; a release beyond: -EOVERFLOW).  With flags: -EFAULT
+ * for a private address, and
  * - units of a member that died come back, at the next acquire that finds none or release by
  *   one who holds none: as many as it held, but never more than make, with what is there and
  *   what living members hold, the initial value;
@@ -240,8 +255,8 @@ int piu_semaphore_release(struct piu_semaphore *s); /* by any member */
 unsigned piu_semaphore_value(const struct piu_semaphore *s);
 /*
  * Who holds how many lies in a side table, made at the first acquire of a recovering
- * semaphore (-ENOMEM).  `done` gives it back; call it before the memory of `s` is freed, and
- * when nobody is inside a call.
+ * semaphore (-ENOMEM).  `done` gives it back; call it before the memory of `s` is freed,
+ * and when nobody is inside a call.
  */
 void piu_semaphore_done(struct piu_semaphore *s);
 
@@ -252,15 +267,17 @@ struct piu_condition {
 };
 
 /*
- * The calling thread holds the lock (-EPERM); it is released while waiting, and held again on
- * return, with -ETIMEDOUT and -EINTR too; -EINVAL, -EFAULT (the condition or the lock is not
- * shared) and -ENOMEM have not released it.
+ * The calling thread holds the lock (-EPERM); it is released while waiting, and held
+ * again on return, with -ETIMEDOUT and -EINTR too; -EINVAL, -EFAULT (the condition or the
+ * lock is not shared) and -ENOMEM have not released it.
  *     0   notified      PIU_OWNER_DIED   notified or not (look!), and the lock's last holder died
- * A recursive lock is released whole and comes back with its count.  A notify that a waiter
- * swallowed by dying, before it had the lock again, goes to the longest waiting other one.
+ * A recursive lock is released whole and comes back with its count.  A notify that a
+ * waiter swallowed by dying, before it had the lock again, goes to the longest waiting
+ * other one.
  */
 int piu_condition_wait(struct piu_condition *c, struct piu_lock *l, int64_t timeout);
-int piu_condition_wait_rlock(struct piu_condition *c, struct piu_rlock *l, int64_t timeout);
+int piu_condition_wait_rlock(struct piu_condition *c, struct piu_rlock *l,
+                             int64_t timeout);
 /* Just the `count` that wait longest and live, or all; who comes later waits.  0 also if none. */
 int piu_condition_notify(struct piu_condition *c, unsigned count);
 int piu_condition_notify_all(struct piu_condition *c);
@@ -287,8 +304,8 @@ struct piu_barrier {
 
 int piu_barrier_init(struct piu_barrier *b, unsigned parties);
 /*
- * 0 when all parties have come; it can be used again at once.  *ret_index (may be NULL) is
- * 0 .. parties - 1, each once.
+ * 0 when all parties have come; it can be used again at once.  *ret_index (may be NULL)
+ * is 0 .. parties - 1, each once.
  *     -ENOTRECOVERABLE   broken: aborted, reset while waiting, a waiter's time was up, or a
  *                        member that had arrived died        -ETIMEDOUT  and now broken
  */
@@ -306,13 +323,15 @@ struct piu_rwlock {
     alignas(64) uint64_t opaque[16];
 };
 
-int piu_rwlock_acquire_read(struct piu_rwlock *l, int64_t timeout); /* any number at once */
+/* Any number at once. */
+int piu_rwlock_acquire_read(struct piu_rwlock *l, int64_t timeout);
 int piu_rwlock_acquire_write(struct piu_rwlock *l, int64_t timeout);
 /*
- * What the calling member holds; -EPERM: nothing.  A dead reader's hold goes away; after a
- * dead writer every acquirer is told PIU_OWNER_DIED until a writer has released.  One that
- * left counts as dead here, for nobody else may release.  A thread that reads may read again
- * (and releases as often) while a writer waits; one that reads must not ask to write.
+ * What the calling member holds; -EPERM: nothing.  A dead reader's hold goes away; after
+ * a dead writer every acquirer is told PIU_OWNER_DIED until a writer has released.  One
+ * that left counts as dead here, for nobody else may release.  A thread that reads may
+ * read again (and releases as often) while a writer waits; one that reads must not ask to
+ * write.
  */
 int piu_rwlock_release(struct piu_rwlock *l);
 void piu_rwlock_done(struct piu_rwlock *l);
@@ -336,8 +355,8 @@ struct piu_queue *piu_queue_free(struct piu_queue *q); /* its messages too */
  * Add one message of `size` bytes, copied; 0 bytes are a message too.
  *     0          it is in, whole          -ETIMEDOUT  no room in time (maxsize)
  *     -EPIPE     the queue is shut down   -EMSGSIZE   longer than memory can ever hold
- * Never waits for a getter, save for room in a queue with maxsize.  Killed half way: it was
- * never put.
+ * Never waits for a getter, save for room in a queue with maxsize.  Killed half way: it
+ * was never put.
  */
 int piu_queue_put(struct piu_queue *q, const void *data, size_t size, int64_t timeout);
 
@@ -354,11 +373,11 @@ int piu_queue_get(struct piu_queue *q, void *data, size_t *size, int64_t timeout
 int piu_queue_get_new(struct piu_queue *q, void **ret, size_t *ret_size, int64_t timeout);
 
 /*
- * Many at once, one commit: `size` bytes each, one behind the other.  put_many waits for room
- * for the first, then moves as many as fit without waiting; get_many waits for the first,
- * then takes what is there (all must have `size` bytes: a message of another length ends the
- * batch, and is -EMSGSIZE if it comes first).  *ret_count says how many moved; get_many's
- * PIU_REDELIVERED: a dead one had taken some of them.
+ * Many at once, one commit: `size` bytes each, one behind the other.  put_many waits for
+ * room for the first, then moves as many as fit without waiting; get_many waits for the
+ * first, then takes what is there (all must have `size` bytes: a message of another
+ * length ends the batch, and is -EMSGSIZE if it comes first).  *ret_count says how many
+ * moved; get_many's PIU_REDELIVERED: a dead one had taken some of them.
  */
 int piu_queue_put_many(struct piu_queue *q, const void *data, size_t size, size_t count,
                        size_t *ret_count, int64_t timeout);
@@ -366,11 +385,12 @@ int piu_queue_get_many(struct piu_queue *q, void *data, size_t size, size_t coun
                        size_t *ret_count, int64_t timeout);
 
 /*
- * Move nothing: reserve, write in place, commit or abort; the order in the queue is that of
- * the commits.  And take, read (or write) in place, drop.  The memory is shared and yours
- * until then; only the member that reserved or took may pass it to commit, abort or drop
- * (-EINVAL).  What a member that ended had reserved is never seen; what a member that died
- * had taken comes again, with PIU_REDELIVERED.
+ * Move nothing: reserve, write in place, commit or abort; the order in the queue is that
+ * of the commits.  And take, read (or write) in place, drop.  The memory is shared and
+ * yours until then; only the member that reserved or took may pass it to commit, abort or
+ * drop (-EINVAL).  What a member that ended had reserved is never seen; what a member
+ * that died had taken comes again, with PIU_REDELIVERED.  A reservation takes a unit of
+ * maxsize; commit after shutdown is -EPIPE, and the reservation is still to be aborted.
  */
 int piu_queue_reserve(struct piu_queue *q, size_t size, void **ret, int64_t timeout);
 int piu_queue_commit(struct piu_queue *q, void *message);
@@ -382,39 +402,45 @@ size_t piu_queue_qsize(const struct piu_queue *q); /* put and not got; exact whe
 int piu_queue_shutdown(struct piu_queue *q);       /* no more puts, from any process */
 
 /*
- * A queue made with .tasks = true.  task_done: one that the calling member got is finished
- * (-EINVAL: more often than there were messages).  join: 0 when all that was put is
- * finished; PIU_LOSSES: the same, but of what members that died had got some was not.
+ * A queue made with .tasks = true.  task_done: one message that was got is finished; any
+ * member may say so (-EINVAL: more often than there were messages).  join: 0 when all
+ * that was put is finished; PIU_LOSSES: the same, but of what members that died had got
+ * some was not.
  */
 int piu_queue_task_done(struct piu_queue *q);
 int piu_queue_join(struct piu_queue *q, int64_t timeout);
 
 /*
- * A queue made with .putters = true: the calling member will put, until it says that it is
- * done, or ends.  Getters are told -EPIPE once there was a putter and none is left.  A child
- * that shall put is declared by its starter (by pid) or declares itself before its starter
- * is done.
+ * A queue made with .putters = true: the calling member will put, until it says that it
+ * is done, or ends.  Getters are told -EPIPE once there was a putter and none is left.  A
+ * child that shall put declares itself; until it has, its starter stays declared.  putter
+ * of a queue made without it, and putter_done of a member that is no putter: -EINVAL.
  */
 int piu_queue_putter(struct piu_queue *q);
 int piu_queue_putter_done(struct piu_queue *q);
 
 /*
- * A descriptor for poll, of the calling process, readable while the queue has messages (or
- * is shut down, or freed): it may be readable a moment longer.  Stays piu's.  -ENOTSUP: /proc
- * is missing or refuses; -ENOSPC: 63 members have one.
+ * A descriptor for poll, of the calling process, readable while the queue has messages
+ * (or is shut down, or freed): it may be readable a moment longer.  Stays piu's.
+ * -ENOTSUP: /proc is missing or refuses; -ENOSPC: 63 members have one.
  */
 int piu_queue_fd(struct piu_queue *q);
 
 /* ---- Waiting for any of several ------------------------------------------------- */
 
-struct piu_waitable { /* one of the three is set */
+struct piu_waitable {            /* one of the three is set */
     struct piu_process *process; /* has ended */
     struct piu_queue *queue;     /* has a message, or would say -EPIPE */
     struct piu_event *event;     /* is set */
     bool ready;                  /* out */
 };
 
-int piu_wait_any(struct piu_waitable *list, size_t count, int64_t timeout); /* 0: some are ready */
+/*
+ * 0: some are ready, and marked;  -ETIMEDOUT, -EINTR: none;  -EINVAL: no entry, or one in
+ * which not exactly one of the three is set;  -ESRCH, -ECHILD as the functions of
+ * processes say.
+ */
+int piu_wait_any(struct piu_waitable *list, size_t count, int64_t timeout);
 
 /* ---- Pool(processes, initializer, maxtasksperchild), AsyncResult ------------------ */
 
@@ -424,9 +450,10 @@ struct piu_report;
 
 struct piu_pool_keywords {
     size_t struct_size;
-    unsigned processes;                /* 0: piu_cpu_count() */
-    unsigned maxtasksperchild;         /* chunks; 0: no limit */
-    int (*initializer)(void *initarg); /* in each worker; not 0: the pool is broken, -ECHILD */
+    unsigned processes;        /* 0: piu_cpu_count() */
+    unsigned maxtasksperchild; /* chunks; 0: no limit */
+    /* In each worker; not 0: the pool is broken, -ECHILD. */
+    int (*initializer)(void *initarg);
     void *initarg;
     const char *name; /* of the workers: "<name>-<n>"; NULL: "Pool-<n>" */
 };
@@ -434,14 +461,16 @@ struct piu_pool_keywords {
 /*
  * A pool belongs to the process that made it; in any other its calls are -ECHILD.  Its
  * workers are children of a small process (the nursery) that refills, ends what takes too
- * long and tries again, whatever this process does.  NULL: EAGAIN (RLIMIT_NPROC), ENOMEM ...
+ * long and tries again, whatever this process does.  NULL: EAGAIN (RLIMIT_NPROC), ENOMEM
+ * ...
  */
 #define piu_pool_new(...) piu_pool_create(PIU_KEYWORDS(piu_pool_keywords, __VA_ARGS__))
 struct piu_pool *piu_pool_create(const struct piu_pool_keywords *keywords);
 struct piu_pool *piu_pool_free(struct piu_pool *pool); /* terminate, join, free */
-int piu_pool_close(struct piu_pool *pool);     /* no more tasks: -ESHUTDOWN */
+int piu_pool_close(struct piu_pool *pool);             /* no more tasks: -ESHUTDOWN */
 int piu_pool_terminate(struct piu_pool *pool); /* stop now; pending results: -ECANCELED */
-int piu_pool_join(struct piu_pool *pool, int64_t timeout); /* -EBUSY unless closed or terminated */
+/* -EBUSY unless closed or terminated */
+int piu_pool_join(struct piu_pool *pool, int64_t timeout);
 /* The pids of the workers that live now; up to `room` are written.  For people and tests. */
 int piu_pool_workers(struct piu_pool *pool, pid_t *ret, size_t room, size_t *ret_count);
 /* A descriptor for poll: readable when a result has ended since the last look at it. */
@@ -450,19 +479,21 @@ int piu_pool_fd(struct piu_pool *pool);
 /*
  * The work: embed it if run() needs arguments of its own.  run() gets a copy of the whole
  * struct (struct_size bytes) with in and out pointing to memory it can use, and returns 0
- * or a code of its own, 1..INT_MAX, found in the report.  Private arrays are copied (in when
- * submitted, out by get); arrays in shared memory are used where they are.
+ * or a code of its own, 1..INT_MAX, found in the report.  Private arrays are copied (in
+ * when submitted, out by get); arrays in shared memory are used where they are.
  */
 struct piu_task {
-    int (*run)(struct piu_task *self, size_t first, size_t last); /* items [first, last) */
+    /* Items [first, last). */
+    int (*run)(struct piu_task *self, size_t first, size_t last);
     size_t struct_size; /* of yours, with this one as its first member; 0: just this */
     size_t count;       /* items; apply is a map of count 1 */
     size_t chunk;       /* items per call of run(); 0: piu chooses */
-    const void *in;     /* of in_size bytes an item; a private pointer needs a size (-EFAULT) */
+    const void
+        *in; /* of in_size bytes an item; a private pointer needs a size (-EFAULT) */
     size_t in_size;
     void *out;
     size_t out_size;
-    int64_t timeout;  /* ns a call of run() may take, then its worker is killed; 0: none */
+    int64_t timeout; /* ns a call of run() may take, then its worker is killed; 0: none */
     unsigned retries; /* of a call whose worker died */
     uint64_t reserved[4];
 };
@@ -475,19 +506,24 @@ void piu_task_progress(struct piu_task *self, size_t item);
  *     PIU_FAILED   some run() said so (and none was lost)
  *     -ESHUTDOWN   the pool is closed    -ECHILD      broken: the initializer fails, or idle
  *     -ECANCELED   cancelled             workers die without end
- * *ret (may be NULL) is a report, to be freed, on 0 and on news.
- * map waits for ever; Ctrl-C with a handler of the caller's: -EINTR, and the task is cancelled.
+ * *ret (may be NULL) is a report, to be freed, on 0 and on news.  A private `out` must
+ * live until get or next has copied to it; items that were lost keep what the caller had
+ * there. exit() in run() is a loss like any other end of a worker. map waits for ever;
+ * Ctrl-C with a handler of the caller's: -EINTR, and the task is cancelled.
  */
 int piu_pool_map(struct piu_pool *pool, struct piu_task *task, struct piu_report **ret);
 struct piu_result *piu_pool_map_async(struct piu_pool *pool, struct piu_task *task);
 /*
- * function(argument) in a worker, on a copy of the `size` bytes (shared memory: in place);
- * they are copied back.  `size` 0 with a private argument that is not NULL: -EFAULT.
+ * function(argument) in a worker, on a copy of the `size` bytes (shared memory: in
+ * place); they are copied back.  `size` 0 with a private argument that is not NULL:
+ * -EFAULT. PIU_FAILED: it returned something else than 0; piu_result_report of the async
+ * form says what.
  */
 int piu_pool_apply(struct piu_pool *pool, int (*function)(void *argument), void *argument,
                    size_t size);
-struct piu_result *piu_pool_apply_async(struct piu_pool *pool, int (*function)(void *argument),
-                                        void *argument, size_t size);
+struct piu_result *piu_pool_apply_async(struct piu_pool *pool,
+                                        int (*function)(void *argument), void *argument,
+                                        size_t size);
 
 struct piu_imap_keywords {
     size_t struct_size;
@@ -504,21 +540,25 @@ struct piu_result *piu_pool_iterate(struct piu_pool *pool, struct piu_task *task
 /*
  * The next chunk, of a result made by imap: items [*first, *last), copied out.  0, or the
  * chunk's own PIU_LOSSES or PIU_FAILED; -ENODATA: that was all.
+ * One thread at a time for each result.
  */
-int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last, int64_t timeout);
+int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last,
+                    int64_t timeout);
 
 int piu_result_wait(struct piu_result *r, int64_t timeout); /* 0: ended, well or badly */
-int piu_result_get(struct piu_result *r, int64_t timeout);  /* as piu_pool_map; copies out */
+/* As piu_pool_map; copies out. */
+int piu_result_get(struct piu_result *r, int64_t timeout);
 bool piu_result_ready(const struct piu_result *r);
 bool piu_result_successful(const struct piu_result *r); /* ready, and get would give 0 */
-size_t piu_result_done(const struct piu_result *r);     /* items finished so far, lost ones too */
+/* Items finished so far, lost ones too. */
+size_t piu_result_done(const struct piu_result *r);
 /* Begin nothing more, kill the workers that are in it: get says -ECANCELED. */
 int piu_result_cancel(struct piu_result *r);
 /* The report of an ended result (-EBUSY before); the caller frees it. */
 int piu_result_report(struct piu_result *r, struct piu_report **ret);
 struct piu_result *piu_result_free(struct piu_result *r); /* its task runs on */
 
-struct piu_loss { /* what a worker that died had begun and not finished */
+struct piu_loss {       /* what a worker that died had begun and not finished */
     size_t first, last; /* items [first, last) */
     pid_t pid;
     int exitcode; /* -<signal>, or what it gave to exit() */
@@ -546,9 +586,9 @@ struct piu_report *piu_report_free(struct piu_report *r);
  *
  * Count and sizes come from the arrays, the signature from the function: T f(T) for int,
  * unsigned, long, unsigned long, long long, unsigned long long, float and double; double
- * f(int) and double f(long); and void f(const void *in, void *out) for elements of any type.
- * An element type that does not fit, a pointer instead of an array, or an `out` that is
- * shorter than `in` does not compile.  Results as piu_pool_map.
+ * f(int) and double f(long); and void f(const void *in, void *out) for elements of any
+ * type. An element type that does not fit, a pointer instead of an array, or an `out`
+ * that is shorter than `in` does not compile.  Results as piu_pool_map.
  */
 enum piu_signature {
     PIU_MAP_INT,
@@ -564,46 +604,57 @@ enum piu_signature {
     PIU_MAP_BYTES
 };
 
-#define PIU_SIGNATURE(function)                                                                    \
-    _Generic((function), int (*)(int): PIU_MAP_INT, unsigned (*)(unsigned): PIU_MAP_UNSIGNED,      \
-        long (*)(long): PIU_MAP_LONG, unsigned long (*)(unsigned long): PIU_MAP_ULONG,             \
-        long long (*)(long long): PIU_MAP_LLONG,                                                   \
-        unsigned long long (*)(unsigned long long): PIU_MAP_ULLONG,                                \
-        float (*)(float): PIU_MAP_FLOAT, double (*)(double): PIU_MAP_DOUBLE,                       \
-        double (*)(int): PIU_MAP_DOUBLE_OF_INT, double (*)(long): PIU_MAP_DOUBLE_OF_LONG,          \
-        void (*)(const void *, void *): PIU_MAP_BYTES)
+#define PIU_SIGNATURE(function)                                          \
+    _Generic((function), int (*)(int)                                    \
+             : PIU_MAP_INT, unsigned (*)(unsigned)                       \
+             : PIU_MAP_UNSIGNED, long (*)(long)                          \
+             : PIU_MAP_LONG, unsigned long (*)(unsigned long)            \
+             : PIU_MAP_ULONG, long long (*)(long long)                   \
+             : PIU_MAP_LLONG, unsigned long long (*)(unsigned long long) \
+             : PIU_MAP_ULLONG, float (*)(float)                          \
+             : PIU_MAP_FLOAT, double (*)(double)                         \
+             : PIU_MAP_DOUBLE, double (*)(int)                           \
+             : PIU_MAP_DOUBLE_OF_INT, double (*)(long)                   \
+             : PIU_MAP_DOUBLE_OF_LONG, void (*)(const void *, void *)    \
+             : PIU_MAP_BYTES)
 
 /* A number for the type that an array's elements have; -1 for those not in the list. */
-#define PIU_ELEMENT(array)                                                                         \
-    _Generic(&(array)[0], int *: 0, const int *: 0, unsigned *: 1, const unsigned *: 1, long *: 2, \
-        const long *: 2, unsigned long *: 3, const unsigned long *: 3, long long *: 4,             \
-        const long long *: 4, unsigned long long *: 5, const unsigned long long *: 5, float *: 6,  \
-        const float *: 6, double *: 7, const double *: 7, default: -1)
-#define PIU_TAKES(signature, element)                                                              \
-    ((signature) == PIU_MAP_BYTES || (element) == ((signature) == PIU_MAP_DOUBLE_OF_INT    ? 0     \
-                                                   : (signature) == PIU_MAP_DOUBLE_OF_LONG ? 2     \
-                                                                                           : (int)(signature)))
-#define PIU_GIVES(signature, element)                                                              \
-    ((signature) == PIU_MAP_BYTES ||                                                               \
+#define PIU_ELEMENT(array)                                                            \
+    _Generic(&(array)[0], int * : 0, const int * : 0, unsigned * : 1,                 \
+             const unsigned * : 1, long * : 2, const long * : 2, unsigned long * : 3, \
+             const unsigned long * : 3, long long * : 4, const long long * : 4,       \
+             unsigned long long * : 5, const unsigned long long * : 5, float * : 6,   \
+             const float * : 6, double * : 7, const double * : 7, default             \
+             : -1)
+#define PIU_TAKES(signature, element)                          \
+    ((signature) == PIU_MAP_BYTES ||                           \
+     (element) == ((signature) == PIU_MAP_DOUBLE_OF_INT    ? 0 \
+                   : (signature) == PIU_MAP_DOUBLE_OF_LONG ? 2 \
+                                                           : (int)(signature)))
+#define PIU_GIVES(signature, element) \
+    ((signature) == PIU_MAP_BYTES ||  \
      (element) == ((int)(signature) > (int)PIU_MAP_DOUBLE ? 7 : (int)(signature)))
-#define PIU_IS_ARRAY(a) (!__builtin_types_compatible_p(__typeof__(a), __typeof__(&(a)[0])))
-#define PIU_LENGTH(a)   (sizeof(a) / sizeof((a)[0]))
+#define PIU_IS_ARRAY(a) \
+    (!__builtin_types_compatible_p(__typeof__(a), __typeof__(&(a)[0])))
+#define PIU_LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 
-#define piu_map(pool, function, in, out)                                                           \
-    ((void)sizeof(struct {                                                                         \
-         _Static_assert(PIU_IS_ARRAY(in) && PIU_IS_ARRAY(out), "piu_map: not an array");           \
-         _Static_assert(PIU_LENGTH(out) >= PIU_LENGTH(in), "piu_map: `out` is too short");         \
-         _Static_assert(PIU_TAKES(PIU_SIGNATURE(function), PIU_ELEMENT(in)),                       \
-                        "piu_map: the function takes another type than `in` has");                 \
-         _Static_assert(PIU_GIVES(PIU_SIGNATURE(function), PIU_ELEMENT(out)),                      \
-                        "piu_map: the function gives another type than `out` has");                \
-         int unused;                                                                               \
-     }),                                                                                           \
-     piu_map_array((pool), PIU_SIGNATURE(function), (void (*)(void))(function), (in),              \
+#define piu_map(pool, function, in, out)                                                 \
+    ((void)sizeof(struct {                                                               \
+         _Static_assert(PIU_IS_ARRAY(in) && PIU_IS_ARRAY(out), "piu_map: not an array"); \
+         _Static_assert(PIU_LENGTH(out) >= PIU_LENGTH(in),                               \
+                        "piu_map: `out` is too short");                                  \
+         _Static_assert(PIU_TAKES(PIU_SIGNATURE(function), PIU_ELEMENT(in)),             \
+                        "piu_map: the function takes another type than `in` has");       \
+         _Static_assert(PIU_GIVES(PIU_SIGNATURE(function), PIU_ELEMENT(out)),            \
+                        "piu_map: the function gives another type than `out` has");      \
+         int unused;                                                                     \
+     }),                                                                                 \
+     piu_map_array((pool), PIU_SIGNATURE(function), (void (*)(void))(function), (in),    \
                    PIU_LENGTH(in), sizeof((in)[0]), (out), sizeof((out)[0])))
 
-int piu_map_array(struct piu_pool *pool, enum piu_signature signature, void (*function)(void),
-                  const void *in, size_t count, size_t in_size, void *out, size_t out_size);
+int piu_map_array(struct piu_pool *pool, enum piu_signature signature,
+                  void (*function)(void), const void *in, size_t count, size_t in_size,
+                  void *out, size_t out_size);
 
 #pragma GCC visibility pop
 
