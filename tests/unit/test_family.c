@@ -5,8 +5,11 @@
 #include "shm/member.h"
 #include "waits.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -426,4 +429,37 @@ TEST(a_member_that_cannot_open_descriptors_calls_nobody_dead)
              0);
     kill_and_reap(holder);
     CHECK_EQ(piu_lock_acquire(lock, PIU_SEC(5)), PIU_OWNER_DIED);
+}
+
+/* A container's 64 MB, all taken: nothing of piu lies there. */
+static void fill_dev_shm(void)
+{
+    char page[4096] = {1};
+    int fd;
+
+    if (unshare(CLONE_NEWNS) < 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=64k") < 0)
+        SKIP("may not mount");
+    fd = open("/dev/shm/full", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(fd >= 0);
+    while (write(fd, page, sizeof(page)) > 0)
+        ;
+    CHECK_EQ(errno, ENOSPC);
+}
+
+TEST(a_full_dev_shm_does_not_matter)
+{
+    const size_t size = 32 << 20;
+    struct piu_queue *q;
+    char *data;
+
+    fill_dev_shm();
+    data = piu_shared_new(1, size);
+    CHECK(data != NULL);
+    memset(data, 1, size);
+    q = piu_queue_new();
+    CHECK(q != NULL);
+    CHECK_EQ(piu_queue_put(q, data, size, PIU_NOW), 0);
+    CHECK_EQ(piu_queue_get(q, data, &(size_t){size}, PIU_NOW), 0);
 }
