@@ -201,10 +201,12 @@ static void unit_of_one_that_died(struct objects *o)
 /* The victim gives a unit that it has not: the dead one's comes back, and a debt is paid. */
 static void debt_is_0_or_1(struct objects *o)
 {
+    unsigned debt;
+
     all_units_are_there(o);
-    CHECK(semaphore_debt(&o->semaphore) <= 1);
-    CHECK_EQ(piu_semaphore_release(&o->semaphore),
-             semaphore_debt(&o->semaphore) ? 0 : -EOVERFLOW);
+    debt = (unsigned)semaphore_debt(&o->semaphore);
+    CHECK(debt <= 1);
+    CHECK_EQ(piu_semaphore_release(&o->semaphore), debt ? 0 : -EOVERFLOW);
     CHECK_EQ(piu_semaphore_value(&o->semaphore), 2);
 }
 
