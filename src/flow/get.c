@@ -16,12 +16,12 @@ struct entry {
     struct message *message; /* NULL: the bytes lie in the chunk */
 };
 
-/* get.chunk's tail; 0: there is nothing.  Moves on to the next chunk when one is drained. */
+/* get_chunk's tail; 0: there is nothing.  Moves on to the next chunk when one is drained. */
 static struct chunk *chunk_with_entry(struct piu_queue *q, uint64_t *ret_head)
 {
     for (;;) {
         struct chunk *c =
-            queue_chunk(atomic_load_explicit(&q->get.chunk, memory_order_relaxed));
+            queue_chunk(atomic_load_explicit(&q->get_chunk, memory_order_relaxed));
         uint64_t next;
 
         if (unlikely(!c))
@@ -38,7 +38,7 @@ static struct chunk *chunk_with_entry(struct piu_queue *q, uint64_t *ret_head)
         if (!next)
             return NULL;
         /* release: the chunk is retired, whoever sees that may use it (Q4) */
-        atomic_store_explicit(&q->get.chunk, next, memory_order_release);
+        atomic_store_explicit(&q->get_chunk, next, memory_order_release);
     }
 }
 
@@ -162,7 +162,7 @@ static int block_make(struct piu_queue *q, struct entry *e, struct message **ret
 /* Small, into the caller's memory. */
 static void bytes_get(struct piu_queue *q, struct entry *e, void *data)
 {
-    memcpy(data, e->bytes, e->size);
+    bytes_copy(data, e->bytes, e->size);
     if (likely(!q->counts_tasks)) {
         head_move(e);
         return;
@@ -225,7 +225,7 @@ static void message_return(struct piu_queue *q, struct message *m, uint64_t dead
 /* Is it the block that the entry at head names? */
 static bool is_at_head(struct piu_queue *q, const struct message *m)
 {
-    struct chunk *c = queue_chunk(atomic_load(&q->get.chunk));
+    struct chunk *c = queue_chunk(atomic_load(&q->get_chunk));
     uint64_t place = c ? place_of(atomic_load(&c->head)) : 0;
 
     return c && place + 1 < c->capacity && place < place_of(atomic_load(&c->tail)) &&
@@ -235,7 +235,7 @@ static bool is_at_head(struct piu_queue *q, const struct message *m)
 /* Had head, or returned, moved? */
 static bool has_got(struct piu_queue *q)
 {
-    struct chunk *c = queue_chunk(atomic_load(&q->get.chunk));
+    struct chunk *c = queue_chunk(atomic_load(&q->get_chunk));
     uint64_t taking = atomic_load(&q->get.taking);
 
     if (q->get.before == FROM_RETURNED)
@@ -393,7 +393,7 @@ static void copy_out(struct request *ret)
 static void lag(struct piu_queue *q)
 {
     struct chunk *c =
-        arena_at(atomic_load_explicit(&q->get.chunk, memory_order_relaxed), sizeof(*c));
+        arena_at(atomic_load_explicit(&q->get_chunk, memory_order_relaxed), sizeof(*c));
     uint32_t now = atomic_load_explicit(&q->get.lag, memory_order_relaxed);
     uint32_t probe = atomic_load_explicit(&q->get.lag_probe, memory_order_relaxed) + 1;
     uint64_t before, after;
@@ -519,6 +519,8 @@ int piu_queue_take(struct piu_queue *q, void **ret, size_t *ret_size, int64_t ti
 
 /* ---- Many ---------------------------------------------------------------------------- */
 
+#define AHEAD 80 /* units of 8 bytes: their lines come while those before are copied */
+
 /* From one chunk, with one commit: as many of `size` bytes as there are. */
 static int get_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_t size,
                    size_t count, size_t *done)
@@ -539,7 +541,9 @@ static int get_run(struct piu_queue *q, uint64_t who, unsigned char *data, size_
         uint64_t place = place_of(e.head), end = place_of(q->get.tail_seen);
 
         while (n < count && place + units <= end && e.chunk->entries[place] == size) {
-            memcpy(data + n++ * size, &e.chunk->entries[place + 1], size);
+            if (place + AHEAD < end)
+                __builtin_prefetch(&e.chunk->entries[place + AHEAD]);
+            bytes_copy(data + n++ * size, &e.chunk->entries[place + 1], size);
             place += units;
         }
         if (q->counts_tasks)

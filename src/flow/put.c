@@ -23,7 +23,7 @@ static int put_prepare(struct piu_queue *q, uint64_t units, bool has_its_unit,
                        struct chunk **ret, uint64_t *ret_tail)
 {
     struct chunk *c =
-        queue_chunk(atomic_load_explicit(&q->put.chunk, memory_order_relaxed));
+        queue_chunk(atomic_load_explicit(&q->put_chunk, memory_order_relaxed));
     uint64_t tail;
     int r;
 
@@ -38,7 +38,7 @@ static int put_prepare(struct piu_queue *q, uint64_t units, bool has_its_unit,
         r = queue_grow(q, units);
         if (r < 0)
             return r;
-        c = queue_chunk(atomic_load(&q->put.chunk));
+        c = queue_chunk(atomic_load(&q->put_chunk));
         tail = atomic_load_explicit(&c->tail, memory_order_relaxed);
     }
     *ret = c;
@@ -49,7 +49,7 @@ static int put_prepare(struct piu_queue *q, uint64_t units, bool has_its_unit,
 static void entry_write(struct chunk *c, uint64_t place, const void *data, size_t size)
 {
     c->entries[place] = size;
-    memcpy(&c->entries[place + 1], data, size);
+    bytes_copy(&c->entries[place + 1], data, size);
 }
 
 /* The commit (Q1). */

@@ -22,18 +22,18 @@ static void chunk_begin(struct chunk *c, uint64_t capacity, uint64_t count)
 /* The chunk in put.pending becomes the one where tail moves.  May be done twice. */
 static void chunk_link(struct piu_queue *q, struct chunk *c)
 {
-    struct chunk *last = queue_chunk(atomic_load(&q->put.chunk));
+    struct chunk *last = queue_chunk(atomic_load(&q->put_chunk));
 
     /* release, for the acquire in entry_find(): tail was final before, and c is whole */
     atomic_store_explicit(&last->next, arena_offset(c), memory_order_release);
-    atomic_store_explicit(&q->put.chunk, arena_offset(c), memory_order_release);
+    atomic_store_explicit(&q->put_chunk, arena_offset(c), memory_order_release);
     atomic_store_explicit(&q->put.pending, 0, memory_order_release);
 }
 
 static bool first_is_retired(struct piu_queue *q)
 {
     return atomic_load(&q->first_chunk) !=
-           atomic_load_explicit(&q->get.chunk, memory_order_acquire);
+           atomic_load_explicit(&q->get_chunk, memory_order_acquire);
 }
 
 /* Retired and not wanted: out of the chain, then free. */
@@ -90,7 +90,7 @@ static int chunk_new(struct piu_queue *q, uint64_t units, uint64_t count,
 /* put.lock is held.  Room for `units` in a chunk behind the last. */
 int queue_grow(struct piu_queue *q, uint64_t units)
 {
-    struct chunk *last = queue_chunk(atomic_load(&q->put.chunk));
+    struct chunk *last = queue_chunk(atomic_load(&q->put_chunk));
     uint64_t count = count_of(atomic_load(&last->tail));
     struct chunk *c = chunk_recycle(q, units, count);
     int r = c ? 0 : chunk_new(q, units, count, &c);
@@ -102,7 +102,7 @@ int queue_grow(struct piu_queue *q, uint64_t units)
     for (int i = 0; i < 2 && first_is_retired(q); i++) {
         struct chunk *first = queue_chunk(atomic_load(&q->first_chunk));
 
-        if (!first || atomic_load(&first->next) == atomic_load(&q->get.chunk))
+        if (!first || atomic_load(&first->next) == atomic_load(&q->get_chunk))
             break; /* keep one, for the next time */
         chunk_forget(q, first);
     }
@@ -138,8 +138,8 @@ static void queue_begin(struct piu_queue *q, const struct piu_queue_keywords *ke
     q->put.chunk_size = CHUNK_FIRST;
     chunk_begin(first, (QUEUE_BLOCK - sizeof(*q) - sizeof(struct chunk)) / 8, 0);
     atomic_store(&q->first_chunk, arena_offset(first));
-    atomic_store(&q->put.chunk, arena_offset(first));
-    atomic_store(&q->get.chunk, arena_offset(first));
+    atomic_store(&q->put_chunk, arena_offset(first));
+    atomic_store(&q->get_chunk, arena_offset(first));
     atomic_store(&q->stamp, QUEUE_STAMP);
 }
 
@@ -185,9 +185,9 @@ static void queue_end(struct piu_queue *q, uint64_t who)
     if (owner_enter(&q->get.lock, who) == OWNER_DIED)
         get_repair(q);
     queue_empty(q);
-    atomic_store(&q->get.chunk,
+    atomic_store(&q->get_chunk,
                  0); /* or else one that begins again would read freed chunks */
-    atomic_store(&q->put.chunk, 0);
+    atomic_store(&q->put_chunk, 0);
     while ((c = queue_chunk(atomic_load(&q->first_chunk))) && chunk_forget(q, c))
         ;
     queue_free_pollers(q, who);
@@ -232,12 +232,12 @@ struct piu_queue *piu_queue_free(struct piu_queue *q)
 static void repair_pending(struct piu_queue *q)
 {
     uint64_t offset = atomic_load(&q->put.pending);
-    struct chunk *last = queue_chunk(atomic_load(&q->put.chunk));
+    struct chunk *last = queue_chunk(atomic_load(&q->put_chunk));
     struct chunk *c = queue_chunk(offset);
 
     if (!offset)
         return;
-    if (offset == atomic_load(&q->put.chunk) || offset == atomic_load(&q->first_chunk) ||
+    if (offset == atomic_load(&q->put_chunk) || offset == atomic_load(&q->first_chunk) ||
         !c || (c != queue_first(q) && !block_settle(c)))
         atomic_store(&q->put.pending, 0); /* done already, or not begun */
     else {
@@ -259,7 +259,7 @@ void queue_discard(_Atomic uint64_t *word)
 
 static void repair_message(struct piu_queue *q)
 {
-    struct chunk *c = queue_chunk(atomic_load(&q->put.chunk));
+    struct chunk *c = queue_chunk(atomic_load(&q->put_chunk));
 
     if (!atomic_load(&q->put.message))
         return;
@@ -327,18 +327,18 @@ static uint64_t count_in(_Atomic uint64_t *chunk, size_t word)
 
 uint64_t queue_puts(struct piu_queue *q)
 {
-    return count_in(&q->put.chunk, offsetof(struct chunk, tail));
+    return count_in(&q->put_chunk, offsetof(struct chunk, tail));
 }
 
 uint64_t queue_gets(struct piu_queue *q)
 {
-    return count_in(&q->get.chunk, offsetof(struct chunk, head));
+    return count_in(&q->get_chunk, offsetof(struct chunk, head));
 }
 
 bool queue_has_message(struct piu_queue *q)
 {
     struct chunk *c =
-        arena_at(atomic_load_explicit(&q->get.chunk, memory_order_relaxed), sizeof(*c));
+        arena_at(atomic_load_explicit(&q->get_chunk, memory_order_relaxed), sizeof(*c));
 
     return c && (atomic_load_explicit(&c->tail, memory_order_acquire) !=
                      atomic_load_explicit(&c->head, memory_order_relaxed) ||
@@ -425,10 +425,10 @@ bool queue_check(struct piu_queue *q)
 
         if (!c)
             return false;
-        seen_get = seen_get || offset == atomic_load(&q->get.chunk);
+        seen_get = seen_get || offset == atomic_load(&q->get_chunk);
         if (seen_get && !chunk_check(c))
             return false;
-        if (offset == atomic_load(&q->put.chunk))
+        if (offset == atomic_load(&q->put_chunk))
             return seen_get;
         offset = atomic_load(&c->next);
     }

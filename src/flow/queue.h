@@ -2,9 +2,9 @@
  * The queue: a chain of chunks, two locks, one commit word a side.
  *
  *    struct piu_queue: one block of 8 KB, its first chunk inside
- *      first_chunk         put.chunk                     get.chunk
+ *      first_chunk         put_chunk                     get_chunk
  *          v                                                 v
- *      [retired] -> [retired] ->  ...  -> [head  ....tail, full] -> [      ..tail] <- put.chunk
+ *      [retired] -> [retired] ->  ...  -> [head  ....tail, full] -> [      ..tail] <- put_chunk
  *
  *    chunk   0        128      256      384                    384 + 8 capacity
  *            | next   | tail   | head   | entries              |
@@ -14,8 +14,9 @@
  *
  * Q1  a put happened when tail moved, a get when head moved; nothing else decides
  * Q2  [head, tail) of a chunk holds whole entries; next is set once nothing more is put there
- * Q3  only who holds put.lock moves tail, next, put.*, first_chunk; only get.lock: head, get.*
- * Q4  chunks from first_chunk up to get.chunk, that one left out, are retired: the putter's
+ * Q3  only who holds put.lock moves tail, next, put.*, put_chunk, first_chunk; only
+ *     get.lock: head, get.*, get_chunk
+ * Q4  chunks from first_chunk up to get_chunk, that one left out, are retired: the putter's
  * Q5  while put.message (get.taking) has a block's offset, whoever repairs that side answers
  *     for the block; at any other time the block's word says whose it is
  * Q6  no member's fate is swept inside the locks: the sweep enters them (member_fate_unswept)
@@ -33,6 +34,8 @@
 #include "shm/owner.h"
 
 #include <piu.h>
+
+#include <string.h>
 
 #define QUEUE_STAMP   UINT64_C(0x7069752d71756575)
 #define INLINE_MAX    4096u /* longer messages get a block of their own */
@@ -80,7 +83,6 @@ struct bell {
 struct put_side {
     owner_word lock;
     _Atomic uint64_t last;    /* who was here last, for who waits for it */
-    _Atomic uint64_t chunk;   /* offset: where tail moves */
     _Atomic uint64_t pending; /* offset of a chunk that is being linked; 0 */
     _Atomic uint64_t message; /* offset of a large message that is being put; 0 */
     uint64_t before;          /* tail, before that */
@@ -98,7 +100,6 @@ struct put_side {
 struct get_side {
     owner_word lock;
     _Atomic uint64_t last;
-    _Atomic uint64_t chunk;     /* offset: where head moves */
     uint64_t tail_seen;         /* of that chunk; 0: look */
     _Atomic uint64_t taking;    /* offset of a block that is being taken; 0 */
     _Atomic uint64_t returning; /* offset of a dead taker's block that comes back; 0 */
@@ -131,6 +132,9 @@ struct piu_queue {
     _Atomic uint32_t had_putter;
     _Atomic uint64_t first_chunk;
     _Atomic uint64_t pollers; /* offset of the roll of descriptors; 0 */
+    /* Offsets, here since both sides look at both, and they seldom change: */
+    _Atomic uint64_t put_chunk; /* where tail moves */
+    _Atomic uint64_t get_chunk; /* where head moves */
     alignas(128) struct put_side put;
     alignas(128) struct get_side get;
     alignas(128) struct bell getters;
@@ -165,6 +169,15 @@ static inline uint64_t word_plus(uint64_t word, uint64_t messages, uint64_t unit
 static inline uint64_t units_of(uint64_t bytes)
 {
     return (bytes + 7) / 8;
+}
+
+/* An address, a number: not worth a call of memcpy(). */
+static inline void bytes_copy(void *to, const void *from, size_t size)
+{
+    if (size == sizeof(uint64_t))
+        memcpy(to, from, sizeof(uint64_t));
+    else
+        memcpy(to, from, size);
 }
 
 /* 0, -EINVAL, -EFAULT, -ESTALE. */

@@ -11,6 +11,7 @@
 #define SHORT_SLEEP (100 * INT64_C(1000))
 #define LOOKS       32 /* a pause is 2 to 40 ns */
 #define YIELDS      3
+#define ROOM_MOST   128 /* messages */
 #define SLICE_FIRST (20 * MSEC)
 #define SLICE_LAST  (100 * MSEC)
 #define THOROUGH    8 /* every so many slices the kernel is asked about each member */
@@ -161,21 +162,26 @@ int wait_at(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint6
     return 0;
 }
 
+static uint64_t messages_out(struct piu_queue *q)
+{
+    return ((queue_puts(q) - queue_gets(q)) & COUNT_MASK) + atomic_load(&q->put.reserved);
+}
+
 /*
  * One unit is room enough, but a putter that takes each as it comes makes every message wait
- * for the getters' line: where they are quick it lets some more come, for some us at most.
+ * for the getters' line.  So it lets some more come, as long as they come quickly: a getter
+ * that takes none between two looks (some 100 ns) is not waited for.
  */
 static void let_room_grow(struct piu_queue *q)
 {
-    uint64_t enough = q->maxsize - q->maxsize / 8;
+    uint64_t enough = q->maxsize - min_u64(q->maxsize / 8, ROOM_MOST);
+    uint64_t before = UINT64_MAX, out = messages_out(q);
 
-    for (int i = 0; i < LOOKS; i++) {
-        uint64_t out = (queue_puts(q) - queue_gets(q)) & COUNT_MASK;
-
-        if (out + atomic_load(&q->put.reserved) <= enough)
-            return;
-        for (int pause = 0; pause < 4; pause++)
+    while (out > enough && out < before) {
+        for (int i = 0; i < LOOKS; i++)
             cpu_relax();
+        before = out;
+        out = messages_out(q);
     }
 }
 

@@ -474,7 +474,7 @@ static void last_chunk_full(struct world *w)
     for (;;) {
         uint64_t tail;
 
-        c = queue_chunk(atomic_load(&w->q->put.chunk));
+        c = queue_chunk(atomic_load(&w->q->put_chunk));
         tail = atomic_load(&c->tail);
         if (place_of(tail) + 1 + units_of(SMALL) > c->capacity)
             return;
@@ -489,14 +489,14 @@ static void last_chunk_full_and_a_retired_one(struct world *w)
 
     queue_with(w, 0, SMALL, 0);
     for (unsigned chunks = 0; chunks < 4;) {
-        uint64_t chunk = atomic_load(&w->q->put.chunk);
+        uint64_t chunk = atomic_load(&w->q->put_chunk);
 
         fill(bytes, sizeof(bytes), 0);
         CHECK_EQ(piu_queue_put(w->q, bytes, sizeof(bytes), PIU_NOW), 0);
-        chunks += atomic_load(&w->q->put.chunk) != chunk;
+        chunks += atomic_load(&w->q->put_chunk) != chunk;
     }
     for (;;) {
-        struct chunk *c = queue_chunk(atomic_load(&w->q->put.chunk));
+        struct chunk *c = queue_chunk(atomic_load(&w->q->put_chunk));
 
         if (place_of(atomic_load(&c->tail)) + 1 + units_of(SMALL) > c->capacity)
             break;
@@ -511,7 +511,7 @@ static void last_chunk_full_and_a_retired_one(struct world *w)
         if (w->tasks)
             CHECK_EQ(piu_queue_task_done(w->q), 0);
     }
-    CHECK(atomic_load(&w->q->first_chunk) != atomic_load(&w->q->get.chunk));
+    CHECK(atomic_load(&w->q->first_chunk) != atomic_load(&w->q->get_chunk));
 }
 
 /* The next get goes on to the next chunk. */
