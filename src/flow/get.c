@@ -1,20 +1,10 @@
 /* The getters' side of a queue. */
-#include "flow/queue.h"
+#include "flow/entry.h"
 #include "flow/wait.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- Finding the next entry, under get.lock -------------------------------------- */
-
-struct entry {
-    struct chunk *chunk; /* NULL: it is `message`, from get.returned */
-    uint64_t head;
-    uint64_t after; /* what head is once it is got */
-    uint64_t size;
-    const void *bytes;
-    struct message *message; /* NULL: the bytes lie in the chunk */
-};
 
 /* get_chunk's tail; 0: there is nothing.  Moves on to the next chunk when one is drained. */
 static struct chunk *chunk_with_entry(struct piu_queue *q, uint64_t *ret_head)
@@ -85,80 +75,6 @@ static int entry_find(struct piu_queue *q, struct entry *ret)
     return 0;
 }
 
-/* The commit (Q1). */
-static inline void head_move(struct entry *e)
-{
-    /* release, for the acquire in queue_gets(): the place may be used again */
-    atomic_store_explicit(&e->chunk->head, e->after, memory_order_release);
-}
-
-/* ---- Taking a message block ------------------------------------------------------- */
-
-/*
- * What is under way is written down before the commit, and struck out after it (Q5):
- *
- *    before, counts   the head that the get begins with; what the mark's count was and will be
- *    taking = m       the block is the family's (B4), whatever its word says
- *    counting         the count may have changed
- *    ---- head, or returned, moves: the commit ----
- *    count            applied
- *    taking = 0       from here the block is its taker's
- *    counting = 0
- *
- * Killed before the commit: nothing was got.  Killed with `taking` after it: the message comes
- * again, and the count is what it was.  Killed later: it was got, and the count is applied; a
- * taken block comes again by the sweep, which counts for itself (`returning`).
- */
-static int block_get(struct piu_queue *q, struct entry *e)
-{
-    struct message *m = e->message;
-    int r;
-
-    q->get.before = e->chunk ? e->head : FROM_RETURNED;
-    atomic_store(&q->get.taking, arena_offset(m));
-    r = block_take(m, BLOCK_TAKEN, &q->get.taking);
-    if (r < 0) {
-        atomic_store(&q->get.taking, 0);
-        return -EBADMSG;
-    }
-    tasks_begin(q);
-    if (e->chunk) {
-        head_move(e);
-    } else {
-        atomic_store(&q->get.returned, m->next);
-        atomic_fetch_sub(&q->get.returned_count, 1);
-    }
-    tasks_apply(q);
-    atomic_store(&q->get.taking, 0);
-    tasks_end(q);
-    return m->redelivered ? PIU_REDELIVERED : 0;
-}
-
-/* A small message moves into a block of its own. */
-static int block_make(struct piu_queue *q, struct entry *e, struct message **ret)
-{
-    struct message *m;
-    void *block;
-    int r = block_new(sizeof(*m) + e->size, BLOCK_SCRATCH, &q->get.taking, &block);
-
-    if (r < 0)
-        return r;
-    m = block;
-    *m = (struct message){
-        .queue = arena_offset(q), .generation = q->generation, .size = e->size};
-    memcpy(m->bytes, e->bytes, e->size);
-    q->get.before = e->head;
-    atomic_store(&q->get.taking, arena_offset(m));
-    block_set_purpose(m, BLOCK_TAKEN);
-    tasks_begin(q);
-    head_move(e);
-    tasks_apply(q);
-    atomic_store(&q->get.taking, 0);
-    tasks_end(q);
-    *ret = m;
-    return 0;
-}
-
 /* Small, into the caller's memory. */
 static void bytes_get(struct piu_queue *q, struct entry *e, void *data)
 {
@@ -172,144 +88,6 @@ static void bytes_get(struct piu_queue *q, struct entry *e, void *data)
     head_move(e);
     tasks_apply(q);
     tasks_end(q);
-}
-
-/* ---- Coming again ----------------------------------------------------------------------- */
-
-/* get.lock is held.  All of the list, or as far as it is sound: is `m` in it, and how long. */
-static bool is_returned(struct piu_queue *q, const struct message *m,
-                        uint64_t *ret_length)
-{
-    uint64_t offset = atomic_load(&q->get.returned);
-    bool found = false;
-
-    *ret_length = 0;
-    for (uint64_t bound = arena.range / UNIT_SIZE; offset && bound; bound--) {
-        const struct message *other = arena_at(offset, sizeof(*other));
-
-        if (!other)
-            break;
-        found = found || other == m;
-        offset = other->next;
-        ++*ret_length;
-    }
-    return found;
-}
-
-static void message_push(struct piu_queue *q, struct message *m)
-{
-    uint64_t length;
-
-    if (is_returned(q, m, &length))
-        return;
-    m->redelivered++;
-    m->next = atomic_load(&q->get.returned);
-    atomic_store(&q->get.returned, arena_offset(m));
-    atomic_store(&q->get.returned_count, length + 1);
-}
-
-/* get.lock is held.  A message whose taker died comes again, and is its task no longer. */
-static void message_return(struct piu_queue *q, struct message *m, uint64_t dead_id)
-{
-    tasks_prepare(q, dead_id & ID_MASK, -1);
-    /* not `taking`: the dead one's cell has that, and the block is not the family's yet (B4) */
-    atomic_store(&q->get.returning, arena_offset(m));
-    tasks_begin(q);
-    message_push(q, m); /* the commit */
-    tasks_apply(q);
-    block_settle(m);
-    tasks_end(q);
-    atomic_store(&q->get.returning, 0);
-}
-
-/* Is it the block that the entry at head names? */
-static bool is_at_head(struct piu_queue *q, const struct message *m)
-{
-    struct chunk *c = queue_chunk(atomic_load(&q->get_chunk));
-    uint64_t place = c ? place_of(atomic_load(&c->head)) : 0;
-
-    return c && place + 1 < c->capacity && place < place_of(atomic_load(&c->tail)) &&
-           c->entries[place] & ENTRY_LARGE && c->entries[place + 1] == arena_offset(m);
-}
-
-/* Had head, or returned, moved? */
-static bool has_got(struct piu_queue *q)
-{
-    struct chunk *c = queue_chunk(atomic_load(&q->get_chunk));
-    uint64_t taking = atomic_load(&q->get.taking);
-
-    if (q->get.before == FROM_RETURNED)
-        return taking != atomic_load(&q->get.returned) || taking == 0;
-    return c && atomic_load(&c->head) != q->get.before;
-}
-
-static void repair_taking(struct piu_queue *q, struct message *m)
-{
-    if (has_got(q)) {
-        tasks_undo(q);
-        message_push(q, m);
-        block_settle(m);
-    } else if (q->get.before == FROM_RETURNED || is_at_head(q, m)) {
-        block_settle(m); /* it stays where it is */
-    } else {
-        queue_discard(&q->get.taking); /* the copy of a small one */
-    }
-}
-
-static void repair_returning(struct piu_queue *q, struct message *m)
-{
-    if (atomic_load(&q->get.returned) == arena_offset(m)) {
-        tasks_apply(q);
-        block_settle(m);
-    } /* else it is the dead taker's still, and the next sweep does it */
-}
-
-void get_repair(struct piu_queue *q)
-{
-    struct message *returning =
-        arena_at(atomic_load(&q->get.returning), sizeof(*returning));
-    struct message *taking = arena_at(atomic_load(&q->get.taking), sizeof(*taking));
-    uint64_t length;
-
-    q->get.tail_seen = 0;
-    if (returning)
-        repair_returning(q, returning);
-    else if (taking)
-        repair_taking(q, taking);
-    else if (has_got(q))
-        tasks_apply(q);
-    tasks_end(q); /* first: without `taking` it would be applied */
-    atomic_store(&q->get.taking, 0);
-    atomic_store(&q->get.returning, 0);
-    tasks_repair(q);
-    is_returned(q, NULL, &length);
-    atomic_store(&q->get.returned_count, length);
-}
-
-/* The sweep found a block that an ended member had taken. */
-static void taken_orphan(void *block, uint64_t dead_id, bool died)
-{
-    struct piu_queue *q = died ? message_queue(block) : NULL;
-    uint64_t who;
-
-    if (!q || member_who(&who) < 0 || put_enter(q, who) < 0) {
-        block_reap(block, dead_id); /* it had received it; or the queue is gone */
-        return;
-    }
-    queue_tell_pollers(q);
-    if (get_enter(q, who) == 0) {
-        if (block_owner(block) == (dead_id & ID_OWNER) &&
-            block_purpose(block) == BLOCK_TAKEN)
-            message_return(q, block, dead_id);
-        get_leave(q);
-    }
-    put_leave(q);
-    bell_ring(&q->getters);
-}
-
-__attribute__((constructor)) static void orphans_register(void)
-{
-    block_on_orphan(BLOCK_TAKEN, taken_orphan);
 }
 
 /* ---- One get ------------------------------------------------------------------------ */
@@ -342,10 +120,10 @@ static int entry_get(struct piu_queue *q, uint64_t who, struct entry *e,
     if (likely(!e->message && ret->how != IN_PLACE)) {
         bytes_get(q, e, ret->data);
     } else if (e->message) {
-        r = block_get(q, e);
+        r = entry_take(q, e);
         ret->message = e->message;
     } else {
-        r = block_make(q, e, &ret->message);
+        r = entry_take_copy(q, e, &ret->message);
     }
     ret->size = e->size;
     return r;
@@ -638,7 +416,7 @@ void queue_empty(struct piu_queue *q)
     while (entry_find(q, &e) == 0) {
         if (!e.message)
             head_move(&e);
-        else if (block_get(q, &e) < 0 || block_free(e.message) < 0)
+        else if (entry_take(q, &e) < 0 || block_free(e.message) < 0)
             return;
     }
 }
