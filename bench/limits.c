@@ -48,6 +48,72 @@ static int pp_sample(const struct row *row, double *ret)
     return duel_run(&duel, ret);
 }
 
+/*
+ * What any queue's message of 64 bytes with a length costs: two lines of bytes, and a third
+ * that says they are there.  No lock, no room to look for, nobody to wake.
+ */
+enum { BARE_PLACES = 64 };
+
+struct bare {
+    alignas(LINE) _Atomic uint64_t count;
+    alignas(LINE) struct {
+        uint64_t size;
+        char bytes[64];
+    } places[BARE_PLACES];
+};
+
+struct bares {
+    struct bare there, back;
+};
+
+static void bare_put(struct bare *b, uint64_t i, const char *data)
+{
+    b->places[i % BARE_PLACES].size = 64;
+    memcpy(b->places[i % BARE_PLACES].bytes, data, 64);
+    atomic_store_explicit(&b->count, i + 1, memory_order_release);
+}
+
+static void bare_get(struct bare *b, uint64_t i, char *data)
+{
+    while (atomic_load_explicit(&b->count, memory_order_acquire) != i + 1)
+        cpu_relax();
+    memcpy(data, b->places[i % BARE_PLACES].bytes, b->places[i % BARE_PLACES].size);
+}
+
+static int bare_ping(void *arg, uint64_t count)
+{
+    struct bares *b = arg;
+    char data[64] = {0};
+    uint64_t base = atomic_load(&b->there.count);
+
+    for (uint64_t i = base; i < base + count; i++) {
+        bare_put(&b->there, i, data);
+        bare_get(&b->back, i, data);
+    }
+    return 0;
+}
+
+static int bare_pong(void *arg, uint64_t count)
+{
+    struct bares *b = arg;
+    char data[64];
+    uint64_t base = atomic_load(&b->back.count);
+
+    for (uint64_t i = base; i < base + count; i++) {
+        bare_get(&b->there, i, data);
+        bare_put(&b->back, i, data);
+    }
+    return 0;
+}
+
+static int bare_sample(const struct row *row, double *ret)
+{
+    struct duel duel = {{bare_ping, bare_pong}, .arg = shared_new(sizeof(struct bares))};
+
+    (void)row;
+    return duel_run(&duel, ret);
+}
+
 static void futex_post(_Atomic uint32_t *word)
 {
     atomic_store(word, 1);
@@ -217,6 +283,7 @@ static int copy_sample(const struct row *row, double *ret)
 
 static const struct row rows[] = {
     {ROW_PP, "ns", pp_sample},
+    {ROW_BARE, "ns", bare_sample},
     {"locked read-modify-write", "ns", solo_sample, .variant = 0},
     {"compare-exchange and exchange, a lock's pair", "ns", solo_sample, .variant = 1},
     {"system call", "ns", solo_sample, .variant = 2},

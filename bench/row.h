@@ -58,6 +58,7 @@ struct row_set {
     }
 
 /* Names that are claimed against, spelt once. */
+#define ROW_BARE          "64 B in bare lines there and back"
 #define ROW_PP            "cache line there and back (PP)"
 #define ROW_FUTEX         "futex round trip, 2 cores"
 #define ROW_FUTEX_ASLEEP  "futex round trip, 2 cores, after a pause"
