@@ -103,6 +103,25 @@ int piu_begin(const struct piu_init_keywords *keywords);
 int piu_name(const void *object, const char *name);
 const char *piu_name_of(const void *object, char *ret, size_t room);
 
+/*
+ * The calling process is about to end by its own will, by a way that does not call exit():
+ * its _exit() counts as *left*.  A call of piu after that makes it a member again.
+ */
+void piu_leave(void);
+
+/*
+ * For children that something else than piu_process_start() starts by exec.  The text (at
+ * most 128 bytes) and a copy of the descriptor, which stays piu's, are all they need:
+ * piu_family_join(text, descriptor) before their first call of piu.
+ *     -EBUSY   the process belongs to another family already    -EPROTO   another version
+ * It joins in fact with its next call, which may then say -EADDRINUSE or -EXDEV.  0 also if it
+ * is of that family already; then the descriptor is not used, else it becomes piu's.
+ */
+int piu_family_text(char *ret, size_t room, int *ret_fd);
+int piu_family_join(const char *text, int fd);
+/* A number that no other family has; 0: the caller could not become a member. */
+uint64_t piu_family(void);
+
 /* CPUs that this process may use: affinity and the cgroups' quota; at least 1. */
 unsigned piu_cpu_count(void);
 
@@ -116,6 +135,51 @@ void *piu_shared_new(size_t count, size_t size);
 /* By any process of the family.  Always NULL; errno EINVAL: not an address of a block. */
 void *piu_shared_free(void *shared);
 bool piu_is_shared(const void *address);
+
+/* ---- Handles: an object that lives as long as anybody holds it -------------------- */
+
+struct piu_queue;
+
+/* Plain bytes, to be sent in any way; of use in its own family only. */
+struct piu_handle {
+    uint64_t family, number, generation;
+};
+
+enum piu_kind { /* what else is to be given back at the end: what *_done does */
+                PIU_KIND_MEMORY = 1,
+                PIU_KIND_SEMAPHORE, /* the object begins with a struct piu_semaphore */
+                PIU_KIND_CONDITION,
+                PIU_KIND_BARRIER,
+                PIU_KIND_QUEUE /* by piu_hold_queue() */
+};
+
+struct piu_hold {
+    struct piu_handle handle;
+    void *object;
+    uint32_t entry; /* piu's */
+};
+
+/*
+ * A hold is private, and the process's own; a child made by fork() has a copy of it, and what
+ * it holds is held once more.  The object is freed when the last hold is dropped and no
+ * message carries it.  What a member held that has ended, in any way, is given back.
+ *     new     `size` bytes, zeroed, as piu_shared_new
+ *     queue   the queue, from now on
+ *     take    of a handle.   -ESTALE: it is no more   -EXDEV: it is of another family
+ *     drop    also makes hold->object NULL; -EINVAL: it was dropped, or is not this process's
+ * Killed half way: held or not held, and then given back.
+ */
+int piu_hold_new(struct piu_hold *ret, enum piu_kind kind, size_t size);
+int piu_hold_queue(struct piu_hold *ret, struct piu_queue *q);
+int piu_hold_take(struct piu_hold *ret, const struct piu_handle *h);
+int piu_hold_drop(struct piu_hold *hold);
+/*
+ * A message that carries the handle is about to be sent, has been read (after take), or was
+ * not sent after all (land, too).  A sender that is killed between this and its put, and a
+ * message that is never read, keep the object to the end of the family.
+ */
+int piu_handle_send(const struct piu_handle *h);
+int piu_handle_land(const struct piu_handle *h);
 
 /* ---- Process(target, args, name, daemon): use it, or embed it with a run() ---- */
 
@@ -215,6 +279,9 @@ int piu_lock_acquire(struct piu_lock *l, int64_t timeout);
  */
 int piu_lock_release(struct piu_lock *l);
 pid_t piu_lock_owner(const struct piu_lock *l); /* 0: free; for people, stale at once */
+/* Held by whomever, also by one that has ended; and by the calling thread. */
+bool piu_lock_is_locked(const struct piu_lock *l);
+bool piu_lock_is_mine(const struct piu_lock *l);
 
 /*
  * The same thread may acquire again (-EOVERFLOW: 4 billion times); only the holding
@@ -224,6 +291,7 @@ pid_t piu_lock_owner(const struct piu_lock *l); /* 0: free; for people, stale at
 int piu_rlock_acquire(struct piu_rlock *l, int64_t timeout);
 int piu_rlock_release(struct piu_rlock *l);
 pid_t piu_rlock_owner(const struct piu_rlock *l);
+bool piu_rlock_is_locked(const struct piu_rlock *l);
 /* By the calling thread; 0: not its own. */
 unsigned piu_rlock_count(const struct piu_rlock *l);
 

@@ -1,6 +1,7 @@
 /* The arena: made by the first member, inherited by fork, found through PIU_FAMILY after exec. */
 #include "shm/arena.h"
 
+#include "os/clock.h"
 #include "os/fd.h"
 #include "os/machine.h"
 #include "os/memfd.h"
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -92,6 +94,17 @@ static int map_largest(int fd, uint64_t *ret_range, void **ret)
     return r;
 }
 
+/* Never 0.  Where the kernel gives no random bytes: the time, and where we are. */
+static uint64_t number_unlike_others(const void *here)
+{
+    uint64_t number;
+
+    if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number))
+        number = (uint64_t)clock_now() * 0x9e3779b97f4a7c15u ^ (uint64_t)getpid() << 32 ^
+                 (uint64_t)(uintptr_t)here;
+    return number | 1;
+}
+
 static void header_init(struct arena_header *h, uint64_t range)
 {
     uint64_t units_max = range / UNIT_SIZE;
@@ -102,6 +115,7 @@ static void header_init(struct arena_header *h, uint64_t range)
     h->heap = round_up(h->unit_table + units_max * sizeof(uint64_t), UNIT_SIZE * 4);
     h->units_max = (range - h->heap) / UNIT_SIZE;
     h->pid_namespace = pid_namespace();
+    h->family = number_unlike_others(h);
     h->stamp = ARENA_STAMP;
 }
 
@@ -148,15 +162,24 @@ struct inheritance {
     int fd;
 };
 
-static bool inheritance_read(struct inheritance *ret)
+static struct inheritance expected; /* stamp 0: none */
+
+static bool inheritance_parse(const char *text, struct inheritance *ret)
 {
-    const char *text = getenv("PIU_FAMILY");
     uint64_t fd;
 
     if (!text || sscanf(text, "%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%" SCNx64 ":%" SCNx64,
                         &ret->address, &ret->range, &fd, &ret->stamp, &ret->id) != 5)
         return false;
     ret->fd = (int)fd;
+    return true;
+}
+
+static bool inheritance_read(struct inheritance *ret)
+{
+    if (expected.stamp == 0)
+        return inheritance_parse(getenv("PIU_FAMILY"), ret);
+    *ret = expected;
     return true;
 }
 
@@ -204,6 +227,25 @@ int arena_open(void)
     if (inheritance_read(&from) && inheritance_is_arena(&from, &header))
         return arena_inherit(&from, &header);
     return arena_make();
+}
+
+int arena_expect(const char *text, int fd)
+{
+    struct inheritance from;
+    struct arena_header header;
+
+    if (!inheritance_parse(text, &from))
+        return -EINVAL;
+    from.fd = fd;
+    from.id = 0;
+    if (from.stamp != ARENA_STAMP)
+        return -EPROTO;
+    if (!inheritance_is_arena(&from, &header))
+        return -EINVAL;
+    if (arena.base)
+        return header.family == arena_header()->family ? 0 : -EBUSY;
+    expected = from;
+    return 0;
 }
 
 int arena_export(char *ret, size_t room, uint64_t member_id)

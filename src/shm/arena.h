@@ -18,7 +18,7 @@
 #include "os/base.h"
 
 #define UNIT_SIZE     UINT64_C(16384)
-#define ARENA_STAMP   UINT64_C(0x706975000003) /* raise with any change of shared layout */
+#define ARENA_STAMP   UINT64_C(0x706975000004) /* raise with any change of shared layout */
 #define ARENA_MEMBERS UINT64_C(16384)          /* where the table of members begins */
 #define MEMBER_SLOTS  16384u                   /* slot 0 is nobody */
 #define MEMBER_SIZE   1024u
@@ -37,6 +37,7 @@ struct arena_header {
     uint64_t heap;       /* offset */
     uint64_t units_max;
     uint64_t pid_namespace;        /* inode; members of another one are refused */
+    uint64_t family;               /* a number that no other family has */
     _Atomic uint32_t heavy_fences; /* a member could not register: see os/fence.h */
 
     alignas(64) _Atomic uint64_t committed; /* units; read by all, often */
@@ -53,6 +54,8 @@ struct arena_header {
     _Atomic uint64_t pool_number;
     _Atomic uint64_t names; /* table of object names; 0 until first use */
     _Atomic uint64_t names_lock;
+    _Atomic uint64_t handles; /* table of handles; 0 until first use */
+    _Atomic uint64_t handles_lock;
 
     alignas(64) struct block_class classes[BLOCK_CLASSES];
 };
@@ -85,6 +88,11 @@ bool arena_is_home(
 /* For exec: PIU_FAMILY=<address>:<range>:<fd>:<stamp>:<claimed member id>, in hexadecimal. */
 int arena_export(char *ret, size_t room, uint64_t member_id);
 uint64_t arena_inherited_id(void);
+/*
+ * Found in another way than in the environment: the family that arena_open() is to inherit.
+ * -EBUSY: there is one already, another; -EPROTO; -EINVAL: that is no arena.
+ */
+int arena_expect(const char *text, int fd);
 
 /*
  * Memory for bytes [offset, offset + size) of the file.  -ENOMEM; -EBADF: the program has closed

@@ -1183,6 +1183,26 @@ bool block_check(void)
     return sound;
 }
 
+void block_each(enum block_purpose purpose,
+                void (*function)(void *block, uint64_t owner, void *argument),
+                void *argument)
+{
+    for (uint64_t unit = 0; unit < committed();) {
+        const struct shape *shape;
+        struct span *s = span_at(unit, &shape);
+
+        for (uint32_t i = 0; s && i < shape->count; i++) {
+            void *block = span_block(s, shape, i);
+
+            if (block_purpose(block) == purpose)
+                function(block, block_owner(block), argument);
+        }
+        if (!s && block_purpose(unit_address(unit)) == purpose)
+            function(unit_address(unit), block_owner(unit_address(unit)), argument);
+        unit += max_u64(run_length(atomic_load(unit_word(unit))), 1);
+    }
+}
+
 struct tally {
     uint64_t units, blocks;
 };

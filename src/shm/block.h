@@ -31,6 +31,7 @@ enum block_purpose {
     BLOCK_RESERVED, /* a queue's: reserved, not committed */
     BLOCK_TAKEN,    /* a queue's: taken, not dropped */
     BLOCK_FREEING, /* an object whose free is under way: whoever sweeps goes on with it */
+    BLOCK_LEDGER, /* what a member holds by handles (flow/ledger.h): given back when it ends */
     BLOCK_PURPOSES
 };
 
@@ -93,6 +94,10 @@ int block_sweep(uint64_t id, bool died);
 
 /* Is the whole heap sound?  Enters the heap lock, which repairs what a dead one left. */
 bool block_check(void);
+/* For checks: each used block of that purpose, with its owner (low 31 bits of an id). */
+void block_each(enum block_purpose purpose,
+                void (*function)(void *block, uint64_t owner, void *argument),
+                void *argument);
 /* For tests. */
 uint64_t block_in_use(void); /* bytes in used runs, and in spans, whether used or not */
 uint64_t block_count(void);  /* used blocks */

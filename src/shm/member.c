@@ -614,11 +614,26 @@ static int join_process(uint64_t claimed, int given)
     return r;
 }
 
+/* Handlers for fork that come before the child's own code may need it to be a member. */
+static _Thread_local struct expectation {
+    uint64_t id;
+    int given;
+} expected;
+
+void member_expect(uint64_t id, int given)
+{
+    expected = (struct expectation){id, given};
+}
+
 /* The claim that came with exec serves once, and in the process that it was made for. */
 static int join_alone(uint64_t claimed, int given)
 {
     int r = arena_open();
 
+    if (!claimed && expected.id) {
+        claimed = expected.id;
+        given = expected.given;
+    }
     if (r == 0 && given < 0 &&
         !arena_is_home()) /* what a member started is in its namespace */
         r = -EXDEV;

@@ -59,6 +59,25 @@ pid_t piu_lock_owner(const struct piu_lock *l)
     return id ? member_pid(id) : 0;
 }
 
+static uint64_t word_read(const struct piu_lock *l)
+{
+    return atomic_load(&((const struct lock *)(const void *)l)->owner);
+}
+
+bool piu_lock_is_locked(const struct piu_lock *l)
+{
+    uint64_t word = l ? word_read(l) : 0;
+
+    return word != 0 && word != OWNER_NEWS;
+}
+
+bool piu_lock_is_mine(const struct piu_lock *l)
+{
+    uint64_t who;
+
+    return l && member_who(&who) == 0 && (word_read(l) & WHO_MASK) == who;
+}
+
 bool owner_check(const owner_word *word)
 {
     uint64_t id = atomic_load(word) & ID_MASK;

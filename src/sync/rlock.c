@@ -105,6 +105,13 @@ pid_t piu_rlock_owner(const struct piu_rlock *l)
     return id ? member_pid(id) : 0;
 }
 
+bool piu_rlock_is_locked(const struct piu_rlock *l)
+{
+    uint64_t word = l ? atomic_load(&inside(l)->owner) : 0;
+
+    return word != 0 && word != OWNER_NEWS;
+}
+
 unsigned piu_rlock_count(const struct piu_rlock *l)
 {
     uint64_t who;

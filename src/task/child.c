@@ -126,7 +126,9 @@ int child_fork(struct child *ret, const char *name, bool bound)
     if (r < 0)
         return r;
     note_exit_begin();
+    member_expect(c.id, witness);
     c.pid = fork();
+    member_expect(0, -1);
     if (c.pid != 0)
         fd_close(witness);
     if (c.pid < 0) {

@@ -7,6 +7,7 @@
 
 #include <piu.h>
 
+#include <stdio.h>
 #include <string.h>
 
 const char *piu_version(void)
@@ -17,6 +18,39 @@ const char *piu_version(void)
 unsigned piu_cpu_count(void)
 {
     return machine_cpus();
+}
+
+void piu_leave(void)
+{
+    member_leave();
+}
+
+uint64_t piu_family(void)
+{
+    uint64_t who;
+
+    return member_who(&who) == 0 ? arena_header()->family : 0;
+}
+
+int piu_family_text(char *ret, size_t room, int *ret_fd)
+{
+    char text[160]; /* "PIU_FAMILY=...", as for the environment */
+    uint64_t who;
+    int r = ret && ret_fd ? member_who(&who) : -EINVAL;
+
+    if (r == 0)
+        r = arena_export(text, sizeof(text), 0);
+    if (r < 0)
+        return r;
+    if (snprintf(ret, room, "%s", text + strlen("PIU_FAMILY=")) >= (int)room)
+        return -ENAMETOOLONG;
+    *ret_fd = arena.fd;
+    return 0;
+}
+
+int piu_family_join(const char *text, int fd)
+{
+    return text ? arena_expect(text, fd) : -EINVAL;
 }
 
 int piu_begin(const struct piu_init_keywords *keywords)

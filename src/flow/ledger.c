@@ -1,0 +1,485 @@
+/* Holding: entries in the ledgers of members, and what a fork and an end do with them. */
+#include "flow/ledger.h"
+
+#include "flow/queue.h"
+#include "os/wiped.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NO_ENTRY UINT32_MAX
+
+/*
+ * Private, and copied by fork together with the Python objects, or whatever it is, that know the
+ * numbers of their entries.  `pid` says whose it is: a child of _Fork() has nobody's.
+ */
+static struct ledger {
+    pid_t pid;
+    uint32_t count; /* entries that have memory */
+    uint32_t free;  /* the first of a list through the entries; NO_ENTRY: none */
+    uint64_t held;
+    uint64_t parts[HANDLE_PARTS]; /* offsets of their first entries */
+} mine;
+
+/* For a child that is being forked: offset of its block; 0: there is nothing to inherit. */
+static uint64_t bequest;
+
+/*
+ * 1 while a thread of this process is at `mine`, or forks: a child must find it whole.  Wiped,
+ * so the child finds it free.
+ */
+static _Atomic uint32_t *busy;
+
+static void turn_take(void)
+{
+    uint32_t idle = 0;
+
+    while (!atomic_compare_exchange_strong(busy, &idle, 1)) {
+        idle = 0;
+        sched_yield();
+    }
+}
+
+static void turn_give(void)
+{
+    atomic_store(busy, 0);
+}
+
+/* ---- Entries ------------------------------------------------------------------------------ */
+
+static ledger_entry *entry_in(const uint64_t *parts, uint32_t number)
+{
+    uint64_t index;
+    unsigned part = part_of(number, &index);
+    ledger_entry *first = arena_at(parts[part], part_size(part) * sizeof(*first));
+
+    return first ? first + index : NULL;
+}
+
+static void ledger_reset(void)
+{
+    mine = (struct ledger){.pid = getpid(), .free = NO_ENTRY};
+}
+
+/* Empty before anybody could take it for a ledger's (L1). */
+static int part_new(unsigned part, uint64_t *ret)
+{
+    size_t size = sizeof(struct ledger_block) + part_size(part) * sizeof(ledger_entry);
+    struct ledger_block *b;
+    void *block;
+    int r = block_new(size, BLOCK_SCRATCH, NULL, &block);
+
+    if (r < 0)
+        return r;
+    memset(block, 0, block_size(block));
+    block_set_purpose(block, BLOCK_LEDGER);
+    b = block;
+    *ret = arena_offset(b->entries);
+    return 0;
+}
+
+static int ledger_grow(void)
+{
+    uint64_t index;
+    unsigned part = part_of(mine.count, &index);
+    int r = part < HANDLE_PARTS ? part_new(part, &mine.parts[part]) : -ENOMEM;
+
+    if (r < 0)
+        return r;
+    for (uint32_t i = (uint32_t)part_size(part); i-- > 0;) {
+        atomic_store(entry_in(mine.parts, mine.count + i), ENTRY_FREE | mine.free);
+        mine.free = mine.count + i;
+    }
+    mine.count += (uint32_t)part_size(part);
+    return 0;
+}
+
+/* The turn is ours.  There is a free entry then. */
+static int ledger_ready(void)
+{
+    uint64_t who;
+    int r = member_who(&who);
+
+    if (r == 0 && mine.pid != getpid())
+        ledger_reset();
+    return r == 0 && mine.free == NO_ENTRY ? ledger_grow() : r;
+}
+
+int ledger_begin(void)
+{
+    int r;
+
+    turn_take();
+    r = ledger_ready();
+    turn_give();
+    return r;
+}
+
+/* The gate is entered, too. */
+static void hold_fill(struct handle_table *t, struct piu_hold *ret, struct cell *c,
+                      uint64_t number)
+{
+    uint32_t entry = mine.free;
+    ledger_entry *place = entry_in(mine.parts, entry);
+
+    mine.free = (uint32_t)atomic_load(place);
+    mine.held++;
+    cell_count(t, c, 1, place, number + 1);
+    *ret = (struct piu_hold){
+        .handle = {arena_header()->family, number, atomic_load(&c->generation)},
+        .object = arena_at(atomic_load(&c->object), 1),
+        .entry = entry,
+    };
+}
+
+/* ---- The calls ----------------------------------------------------------------------------- */
+
+/* Turn and gate, and an entry to fill. */
+static struct handle_table *ledger_enter(int *ret_error)
+{
+    struct handle_table *t;
+    int r;
+
+    turn_take();
+    r = ledger_ready();
+    t = r == 0 ? handles_enter() : NULL;
+    *ret_error = r < 0 ? r : t ? 0 : -errno;
+    if (!t)
+        turn_give();
+    return t;
+}
+
+static void ledger_leave(struct handle_table *t)
+{
+    handles_leave(t);
+    turn_give();
+}
+
+int piu_hold_new(struct piu_hold *ret, enum piu_kind kind, size_t size)
+{
+    struct handle_table *t;
+    uint64_t number;
+    int r = -EINVAL;
+
+    if (!ret || size == 0 || kind < PIU_KIND_MEMORY || kind >= PIU_KIND_QUEUE)
+        return -EINVAL;
+    member_sweep_dead(false); /* what the dead held, nobody may have noticed yet */
+    t = ledger_enter(&r);
+    if (!t)
+        return r;
+    r = cell_new(t, kind, size, &number);
+    if (r == 0)
+        hold_fill(t, ret, cell_at(t, number), number);
+    ledger_leave(t);
+    return r;
+}
+
+int piu_hold_queue(struct piu_hold *ret, struct piu_queue *q)
+{
+    struct handle_table *t;
+    uint64_t number, who;
+    int r = ret ? queue_use(q, &who) : -EINVAL;
+
+    t = r == 0 ? ledger_enter(&r) : NULL;
+    if (!t)
+        return r;
+    r = cell_adopt(t, q, &number);
+    if (r == 0)
+        hold_fill(t, ret, cell_at(t, number), number);
+    ledger_leave(t);
+    return r;
+}
+
+int piu_hold_take(struct piu_hold *ret, const struct piu_handle *h)
+{
+    struct handle_table *t;
+    struct cell *c;
+    int r = -EINVAL;
+
+    t = ret && h ? ledger_enter(&r) : NULL;
+    if (!t)
+        return r;
+    r = cell_find(t, h, &c);
+    if (r == 0)
+        hold_fill(t, ret, c, h->number);
+    ledger_leave(t);
+    return r;
+}
+
+int piu_hold_drop(struct piu_hold *hold)
+{
+    struct handle_table *t;
+    ledger_entry *place;
+    struct cell *c = NULL;
+    bool ends = false;
+    int r = 0;
+
+    if (!hold || !hold->object)
+        return -EINVAL;
+    hold->object = NULL;
+    t = ledger_enter(&r);
+    if (!t)
+        return r;
+    place = hold->entry < mine.count ? entry_in(mine.parts, hold->entry) : NULL;
+    if (place && atomic_load(place) == hold->handle.number + 1)
+        c = cell_at(t, hold->handle.number);
+    if (c) {
+        ends = cell_count(t, c, -1, place, ENTRY_FREE | mine.free);
+        mine.free = hold->entry;
+        mine.held--;
+    }
+    ledger_leave(t);
+    if (ends)
+        cell_end(c);
+    return c ? 0 : -EINVAL; /* a child that has not inherited it */
+}
+
+/* ---- Giving back ---------------------------------------------------------------------- */
+
+static uint64_t entries_in(const struct ledger_block *b)
+{
+    size_t size = block_size(b);
+
+    return size > sizeof(*b) ? (size - sizeof(*b)) / sizeof(ledger_entry) : 0;
+}
+
+static bool names_cell(uint64_t value)
+{
+    return value && !(value & ENTRY_FREE);
+}
+
+/* The caller's own: entry by entry; who is killed at it leaves the rest to the sweep of itself. */
+static void block_give_back(struct ledger_block *b)
+{
+    for (uint64_t i = 0; i < entries_in(b); i++) {
+        uint64_t value = atomic_load(&b->entries[i]);
+        struct handle_table *t;
+        struct cell *c;
+        bool ends;
+
+        if (!names_cell(value) || !(t = handles_enter()))
+            continue;
+        c = cell_at(t, value - 1);
+        ends = c && atomic_load(&c->refs) && cell_count(t, c, -1, &b->entries[i], 0);
+        handles_leave(t);
+        if (ends)
+            cell_end(c);
+    }
+    block_free(b);
+}
+
+/* ---- The list of bequests --------------------------------------------------------------- */
+
+/* In the gate: the word that names `b`; NULL: none does. */
+static _Atomic uint64_t *link_to(struct handle_table *t, const struct ledger_block *b)
+{
+    _Atomic uint64_t *link = &t->bequests;
+
+    for (struct ledger_block *at; (at = arena_at(atomic_load(link), sizeof(*at)));
+         link = &at->next) {
+        if (at == b)
+            return link;
+    }
+    return NULL;
+}
+
+/* In the gate: out of the list, and the caller's.  Killed between: it is the family's again. */
+static bool bequest_take(struct handle_table *t, struct ledger_block *b)
+{
+    _Atomic uint64_t *link = link_to(t, b);
+
+    if (!link || block_take(b, BLOCK_LEDGER, link) < 0)
+        return false;
+    atomic_store(link, atomic_load(&b->next));
+    block_aim(b, NULL);
+    return true;
+}
+
+static struct ledger_block *bequest_overdue(struct handle_table *t)
+{
+    struct ledger_block *b = arena_at(atomic_load(&t->bequests), sizeof(*b));
+    int64_t now = b ? clock_now() : 0;
+
+    while (b &&
+           (atomic_load(&b->made) > now || now - atomic_load(&b->made) < BEQUEST_LASTS))
+        b = arena_at(atomic_load(&b->next), sizeof(*b));
+    return b;
+}
+
+/* Nobody came for them. */
+static void bequests_give_back(void)
+{
+    struct ledger_block *b;
+
+    do {
+        struct handle_table *t = handles_enter();
+
+        if (!t)
+            return;
+        b = bequest_overdue(t);
+        if (b && !bequest_take(t, b))
+            b = NULL;
+        handles_leave(t);
+        if (b)
+            block_give_back(b);
+    } while (b);
+}
+
+/* ---- Fork ----------------------------------------------------------------------------------- */
+
+/* In the gate. */
+static void bequest_fill(struct handle_table *t, struct ledger_block *b)
+{
+    for (uint32_t i = 0; i < mine.count; i++) {
+        uint64_t value = atomic_load(entry_in(mine.parts, i));
+        struct cell *c = names_cell(value) ? cell_at(t, value - 1) : NULL;
+
+        if (c)
+            cell_count(t, c, 1, &b->entries[i], value);
+        else
+            atomic_store(&b->entries[i], value);
+    }
+}
+
+/* In the gate: in the list before it is filled, so it is found whenever one is killed. */
+static int bequest_make(struct handle_table *t)
+{
+    size_t size = sizeof(struct ledger_block) + mine.count * sizeof(ledger_entry);
+    struct ledger_block *b;
+    void *block;
+    int r = block_new(size, BLOCK_SCRATCH, &t->bequests, &block);
+
+    if (r < 0)
+        return r;
+    b = block;
+    memset(b, 0, block_size(b));
+    atomic_store(&b->made, clock_now());
+    atomic_store(&b->next, atomic_load(&t->bequests));
+    atomic_store(&t->bequests, arena_offset(b));
+    block_give(b);
+    bequest_fill(t, b);
+    bequest = arena_offset(b);
+    return 0;
+}
+
+static void before_fork(void)
+{
+    struct handle_table *t;
+    uint64_t who;
+
+    turn_take();
+    bequest = 0;
+    if (mine.held == 0 || mine.pid != getpid() || member_who(&who) < 0 ||
+        !(t = handles_enter()))
+        return;
+    (void)bequest_make(t); /* no memory: the child will not hold anything */
+    handles_leave(t);
+}
+
+static void after_fork_in_starter(void)
+{
+    turn_give();
+    if (bequest)
+        bequests_give_back();
+}
+
+/* One flat block stands for all parts. */
+static void bequest_adopt(struct ledger_block *b)
+{
+    uint64_t offset = arena_offset(b->entries);
+
+    for (unsigned part = 0; part < HANDLE_PARTS; part++) {
+        mine.parts[part] = offset;
+        offset += part_size(part) * sizeof(ledger_entry);
+        if (offset >= arena_offset(b->entries) + mine.count * sizeof(ledger_entry))
+            break;
+    }
+    mine.pid = getpid();
+}
+
+static void after_fork_in_child(void)
+{
+    struct ledger_block *b = bequest ? arena_at(bequest, sizeof(*b)) : NULL;
+    struct handle_table *t;
+    bool taken;
+
+    if (!b)
+        return;
+    t = handles_enter();
+    if (!t) { /* no member, for want of descriptors, say: but it uses what it inherited */
+        atomic_store(&b->made, INT64_MAX);
+        return;
+    }
+    taken = bequest_take(t, b);
+    handles_leave(t);
+    if (!taken)
+        _exit(EXIT_DISINHERITED);
+    bequest_adopt(b);
+}
+
+/* ---- The end of a member --------------------------------------------------------------- */
+
+/*
+ * One that left may have threads that still use what it holds, until its process has ended: the
+ * sweep comes again then (M3).  The gate comes first: its owner may have been killed in there,
+ * with an entry half done.
+ */
+static void ledger_orphan(void *block, uint64_t dead_id, bool died)
+{
+    struct handle_table *t;
+
+    if (!died && member_fate_unswept(dead_id) == FATE_ALIVE)
+        return;
+    if (block_inherit(block, dead_id, BLOCK_LEDGER) < 0 || !(t = handles_enter()))
+        return; /* another sweep has it */
+    handles_leave(t);
+    block_give_back(block);
+    cells_end_of(dead_id & ID_MASK);
+    bequests_give_back();
+}
+
+static void count_block(void *block, uint64_t owner, void *argument)
+{
+    struct ledger_block *b = block;
+    uint64_t *count = argument;
+
+    (void)owner;
+    for (uint64_t i = 0; i < entries_in(b); i++)
+        *count += names_cell(atomic_load(&b->entries[i]));
+}
+
+uint64_t ledgers_count(void)
+{
+    struct handle_table *t = handles_enter();
+    uint64_t count = 0;
+
+    block_each(BLOCK_LEDGER, count_block, &count);
+    for (uint64_t at = t ? atomic_load(&t->bequests) : 0; at;) {
+        struct ledger_block *b = arena_at(at, sizeof(*b));
+
+        if (!b)
+            break;
+        if (block_purpose(b) != BLOCK_LEDGER)
+            count_block(b, 0, &count);
+        at = atomic_load(&b->next);
+    }
+    if (t)
+        handles_leave(t);
+    return count;
+}
+
+/* ---- Before main() ------------------------------------------------------------------------- */
+
+static _Atomic uint32_t not_wiped;
+
+/* After member.c's: so its handlers for fork come first in the child, and last in the starter. */
+__attribute__((constructor(102))) static void ledger_open(void)
+{
+    void *page;
+
+    busy = wiped_new(4096, &page) == 0 ? page : &not_wiped;
+    block_on_orphan(BLOCK_LEDGER, ledger_orphan);
+    pthread_atfork(before_fork, after_fork_in_starter, after_fork_in_child);
+}

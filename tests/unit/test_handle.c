@@ -1,0 +1,360 @@
+/* Handles: who holds what, and when it goes. */
+#include "step.h"
+#include "waits.h"
+
+#include "flow/handle.h"
+#include "flow/ledger.h"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+/* Of a member that ended: swept, whoever notices. */
+static void sweep(void)
+{
+    member_sweep_dead(true);
+}
+
+static bool gone(const struct piu_handle *h)
+{
+    struct piu_hold hold;
+    int r = piu_hold_take(&hold, h);
+
+    if (r == 0)
+        CHECK_EQ(piu_hold_drop(&hold), 0);
+    return r == -ESTALE;
+}
+
+static void hold_lock(struct piu_hold *ret)
+{
+    CHECK_EQ(piu_hold_new(ret, PIU_KIND_MEMORY, sizeof(struct piu_lock)), 0);
+    CHECK(ret->object);
+}
+
+TEST(an_object_goes_with_its_last_hold)
+{
+    struct piu_hold first, second;
+
+    hold_lock(&first);
+    CHECK_EQ(piu_hold_take(&second, &first.handle), 0);
+    CHECK(second.object == first.object);
+    CHECK_EQ(piu_hold_drop(&first), 0);
+    CHECK(!gone(&second.handle));
+    CHECK_EQ(piu_hold_drop(&second), 0);
+    CHECK(gone(&second.handle));
+    CHECK_EQ(handles_in_use(), 0);
+    CHECK(handles_check(0));
+}
+
+TEST(a_hold_is_dropped_once)
+{
+    struct piu_hold hold, copy;
+
+    hold_lock(&hold);
+    copy = hold;
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+    CHECK_EQ(piu_hold_drop(&hold), -EINVAL);
+    CHECK_EQ(piu_hold_drop(&copy), -EINVAL);
+    CHECK(handles_check(0));
+}
+
+TEST(a_message_keeps_what_it_carries)
+{
+    struct piu_hold hold;
+    struct piu_handle h;
+
+    hold_lock(&hold);
+    h = hold.handle;
+    CHECK_EQ(piu_handle_send(&h), 0);
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+    CHECK(handles_check(1));
+    CHECK_EQ(piu_hold_take(&hold, &h), 0);
+    CHECK_EQ(piu_handle_land(&h), 0);
+    CHECK(!gone(&h));
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+    CHECK(gone(&h));
+}
+
+TEST(a_handle_of_another_family_or_time_is_refused)
+{
+    struct piu_hold hold, other;
+    struct piu_handle h;
+
+    hold_lock(&hold);
+    h = hold.handle;
+    h.family += 2;
+    CHECK_EQ(piu_hold_take(&other, &h), -EXDEV);
+    h = hold.handle;
+    h.number = 1u << 30;
+    CHECK_EQ(piu_hold_take(&other, &h), -ESTALE);
+    h = hold.handle;
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+    hold_lock(&hold); /* in the same cell, perhaps */
+    CHECK_EQ(piu_hold_take(&other, &h), -ESTALE);
+    CHECK_EQ(piu_handle_send(&h), -ESTALE);
+    CHECK_EQ(piu_handle_land(&h), -ESTALE);
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+}
+
+TEST(a_forked_child_holds_what_its_starter_held)
+{
+    struct piu_hold hold;
+    struct piu_handle h;
+    _Atomic int *said = test_shared(sizeof(int));
+    pid_t child;
+
+    hold_lock(&hold);
+    h = hold.handle;
+    child = child_start({
+        test_wait_until(*said == 1);
+        CHECK(!gone(&h));
+        CHECK_EQ(piu_lock_acquire(hold.object, PIU_NOW), 0);
+        CHECK_EQ(piu_lock_release(hold.object), 0);
+        CHECK_EQ(piu_hold_drop(&hold), 0);
+        CHECK(gone(&h));
+    });
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+    *said = 1;
+    CHECK_EQ(child_wait(child), 0);
+    CHECK(gone(&h));
+}
+
+TEST(what_a_killed_child_held_is_given_back)
+{
+    struct piu_hold hold;
+    struct piu_handle h;
+
+    hold_lock(&hold);
+    h = hold.handle;
+    in_child_killed({
+        struct piu_hold more[100];
+
+        for (int i = 0; i < 100; i++)
+            CHECK_EQ(piu_hold_take(&more[i], &h), 0);
+        hold_lock(&more[0]);
+    });
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+    sweep();
+    CHECK(gone(&h));
+    CHECK_EQ(handles_in_use(), 0);
+    CHECK(handles_check(0));
+}
+
+TEST(what_a_child_held_that_left_is_given_back_when_its_process_has_ended)
+{
+    struct piu_hold hold;
+    struct piu_handle h;
+    _Atomic int *said = test_shared(sizeof(int));
+    pid_t child;
+
+    hold_lock(&hold);
+    h = hold.handle;
+    child = child_start({
+        member_leave();
+        *said = 1;
+        test_wait_until(*said == 2);
+        _exit(0);
+    });
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+    test_wait_until(*said == 1);
+    sweep();
+    CHECK(!gone(&h));
+    *said = 2;
+    CHECK_EQ(child_wait(child), 0);
+    sweep();
+    CHECK(gone(&h));
+}
+
+TEST(a_grandchild_holds_too)
+{
+    struct piu_hold hold;
+    struct piu_handle h;
+    _Atomic int *said = test_shared(sizeof(int));
+    int status;
+
+    hold_lock(&hold);
+    h = hold.handle;
+    status = in_child({
+        if (test_fork() == 0) {
+            test_wait_until(*said == 1);
+            CHECK(!gone(&h));
+            *said = 2;
+            exit(0);
+        }
+        test_die();
+    });
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+    sweep();
+    *said = 1;
+    test_wait_until(*said == 2);
+    test_wait_until((sweep(), gone(&h)));
+}
+
+static struct ledger_block *bequest_left(void)
+{
+    struct handle_table *t = handles_enter();
+    struct ledger_block *b = arena_at(atomic_load(&t->bequests), sizeof(*b));
+
+    handles_leave(t);
+    return b;
+}
+
+TEST(what_a_child_that_was_never_there_would_have_held_is_given_back)
+{
+    struct rlimit none = {0, 0};
+    struct piu_hold hold;
+
+    hold_lock(&hold);
+    if (setrlimit(RLIMIT_NPROC, &none) < 0 || (getuid() == 0 && setuid(65534) < 0))
+        SKIP("no other user to be");
+    if (fork() >= 0)
+        SKIP("RLIMIT_NPROC is not obeyed");
+    CHECK(bequest_left());
+    CHECK(handles_check(0));
+    atomic_store(&bequest_left()->made, clock_now() - BEQUEST_LASTS);
+    CHECK(fork() < 0);
+    atomic_store(&bequest_left()->made, clock_now() - BEQUEST_LASTS);
+    CHECK(atomic_load(&bequest_left()->next) == 0);
+    CHECK(handles_check(0));
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+    CHECK_EQ(handles_in_use(), 1);
+    CHECK(fork() < 0);
+    CHECK_EQ(handles_in_use(), 1); /* nothing is held: a fork has nothing to do */
+    sweep();
+}
+
+TEST(many_objects_in_many_parts)
+{
+    enum { MANY = 1000 };
+    struct piu_hold *hold = calloc(MANY, sizeof(*hold));
+
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < MANY; i++)
+            hold_lock(&hold[i]);
+        CHECK_EQ(handles_in_use(), MANY);
+        CHECK(handles_check(0));
+        for (int i = 0; i < MANY; i++)
+            CHECK_EQ(piu_hold_drop(&hold[(i * 7) % MANY]), 0);
+        CHECK_EQ(handles_in_use(), 0);
+    }
+    free(hold);
+}
+
+TEST(a_semaphore_a_condition_a_barrier_and_a_queue_end_whole)
+{
+    struct piu_hold s, b, q;
+    uint64_t before;
+
+    hold_lock(&s); /* so that the table is there */
+    CHECK_EQ(piu_hold_drop(&s), 0);
+    CHECK_EQ(piu_hold_queue(&q, piu_queue_new()), 0);
+    CHECK_EQ(piu_hold_drop(&q), 0);
+    before = block_count();
+    CHECK_EQ(piu_hold_new(&s, PIU_KIND_SEMAPHORE, sizeof(struct piu_semaphore)), 0);
+    CHECK_EQ(piu_semaphore_init(s.object, 1, PIU_BOUNDED), 0);
+    CHECK_EQ(piu_semaphore_acquire(s.object, PIU_NOW), 0);
+    CHECK_EQ(piu_hold_new(&b, PIU_KIND_BARRIER, sizeof(struct piu_barrier)), 0);
+    CHECK_EQ(piu_barrier_init(b.object, 1), 0);
+    CHECK_EQ(piu_barrier_wait(b.object, NULL, PIU_NOW), 0);
+    CHECK_EQ(piu_hold_queue(&q, piu_queue_new()), 0);
+    CHECK_EQ(piu_queue_put(q.object, "x", 1, PIU_NOW), 0);
+    CHECK(block_count() > before);
+    CHECK_EQ(piu_hold_drop(&s), 0);
+    CHECK_EQ(piu_hold_drop(&b), 0);
+    CHECK_EQ(piu_hold_drop(&q), 0);
+    CHECK_EQ(block_count(), before);
+}
+
+/* ---- Killed after each instruction -------------------------------------------------------- */
+
+struct scene {
+    struct piu_hold hold;   /* the survivor's */
+    struct piu_hold mine;   /* the victim's */
+    struct piu_handle made; /* by the victim */
+};
+
+static void victim_prepares(void *argument)
+{
+    struct scene *s = argument;
+
+    CHECK_EQ(piu_hold_take(&s->mine, &s->hold.handle), 0);
+}
+
+static void victim_makes(void *argument)
+{
+    struct scene *s = argument;
+
+    piu_hold_new(&s->mine, PIU_KIND_MEMORY, 64);
+}
+
+static void victim_takes(void *argument)
+{
+    struct scene *s = argument;
+
+    piu_hold_take(&s->mine, &s->hold.handle);
+}
+
+static void victim_drops(void *argument)
+{
+    struct scene *s = argument;
+
+    piu_hold_drop(&s->mine);
+}
+
+static void victim_prepares_alone(void *argument)
+{
+    struct scene *s = argument;
+
+    CHECK_EQ(piu_hold_new(&s->mine, PIU_KIND_MEMORY, 64), 0);
+}
+
+/* Whatever became of it: the survivor's is whole, and nothing else is left. */
+static void killed_at_each_step(struct step *step, struct scene *s)
+{
+    struct step_trace trace;
+
+    if (!step_is_possible())
+        SKIP("no ptrace here");
+    hold_lock(&s->hold);
+    step->argument = s;
+    step_record(step, &trace);
+    sweep();
+    for (size_t n = 0; n <= trace.count; n += 1 + trace.count / 400) {
+        step_kill(step, &trace, n);
+        sweep();
+        if (handles_in_use() != 1 || !handles_check(0))
+            test_fail(__FILE__, __LINE__, "killed after %zu, at %s: %llu in use", n,
+                      step_name(&trace, n), (unsigned long long)handles_in_use());
+    }
+    CHECK_EQ(piu_hold_drop(&s->hold), 0);
+    CHECK_EQ(handles_in_use(), 0);
+    step_done(&trace);
+}
+
+TEST(killed_while_it_makes_an_object, .limit = 60)
+{
+    struct step step = {.prepare = victim_prepares_alone, .operation = victim_makes};
+
+    killed_at_each_step(&step, test_shared(sizeof(struct scene)));
+}
+
+TEST(killed_while_it_takes_a_hold, .limit = 60)
+{
+    struct step step = {.prepare = victim_prepares_alone, .operation = victim_takes};
+
+    killed_at_each_step(&step, test_shared(sizeof(struct scene)));
+}
+
+TEST(killed_while_it_drops_a_hold, .limit = 60)
+{
+    struct step step = {.prepare = victim_prepares, .operation = victim_drops};
+
+    killed_at_each_step(&step, test_shared(sizeof(struct scene)));
+}
+
+TEST(killed_while_it_drops_the_last_hold, .limit = 60)
+{
+    struct step step = {.prepare = victim_prepares_alone, .operation = victim_drops};
+
+    killed_at_each_step(&step, test_shared(sizeof(struct scene)));
+}
