@@ -9,9 +9,11 @@ bench = build-bench
 all: $(build)/build.ninja
 	@meson compile -C $(build)
 
+# PYTHON=/some/python3.12, when build is new: the Python face for that one
 $(build)/build.ninja $(bench)/build.ninja:
 	@tools/setup build
-	@meson setup $(@D) $(if $(filter $(bench),$(@D)),--buildtype=release)
+	@meson setup $(@D) $(if $(filter $(bench),$(@D)),--buildtype=release) \
+		$(if $(PYTHON),-Dpython=$(PYTHON))
 
 # DIR=/some/directory: hash that one
 demo: all

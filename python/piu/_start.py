@@ -1,0 +1,75 @@
+"""Starting processes: what the stdlib's start methods need so that children are of the family.
+
+    fork         the child has everything already (libpiu's own handling of fork)
+    spawn        the data that the stdlib sends to the child begins with the family: the child
+    forkserver   is of it before it imports the main module
+
+The arena's descriptor goes to a child once for each Popen, whatever the number of objects.  The
+objects that are pickled for a child live as long as its Popen.
+"""
+
+import sys
+from multiprocessing import context, spawn, util
+
+from . import _piu
+
+_state = {'begun': False, 'installed': False}
+
+
+def joined(text, descriptor, installed):
+    """In a child: unpickled before everything else.  The result is not used."""
+    _piu._join(text, descriptor.detach())
+    if installed:
+        from ._install import install
+        install()
+
+
+class Family:
+    """Pickled while a process is started: joined() in the child."""
+
+    def __reduce__(self):
+        popen = context.get_spawning_popen()
+        if popen is None:
+            raise RuntimeError('the family can only be sent to a child that is being started')
+        text, descriptor = _piu._family()
+        duplicate = popen.__dict__.get('_piu_descriptor')
+        if duplicate is None:
+            duplicate = popen.DupFd(popen.duplicate_for_child(descriptor))
+            popen._piu_descriptor = duplicate
+        return joined, (text, duplicate, _state['installed'])
+
+
+class Path:
+    """Unpickled first: the child finds piu where its starter did."""
+
+    def __init__(self, places):
+        self.places = places
+
+    def __reduce__(self):
+        return spawn.prepare, ({'sys_path': self.places},)
+
+
+def keep(popen, thing):
+    """`thing` is being pickled for the child of `popen`; returns what goes before it."""
+    popen.__dict__.setdefault('_piu_kept', []).append(thing)
+    return popen.__dict__.setdefault('_piu_family', Family())
+
+
+def _leave_at_end(_):
+    # the stdlib ends its children by os._exit(), after these
+    util.Finalize(None, _piu._leave, exitpriority=-1000)
+
+
+def begin():
+    """Once, when piu is imported."""
+    if _state['begun']:
+        return
+    _state['begun'] = True
+    stock = spawn.get_preparation_data
+
+    def get_preparation_data(name):
+        data = stock(name)
+        return {'piu_path': Path(data['sys_path']), 'piu': Family(), **data}
+
+    spawn.get_preparation_data = get_preparation_data
+    util.register_after_fork(sys.modules[__name__], _leave_at_end)
