@@ -54,8 +54,8 @@ from multiprocessing import process, reduction  # noqa: E402
 
 def install():
     """Make the stdlib's multiprocessing use piu, in this process and all its children."""
-    from . import _install as module
-    module.install()
+    from ._patch import install
+    install()
 
 
 _install = install  # by this name in the command lines of children

@@ -20,7 +20,7 @@ def joined(text, descriptor, installed):
     """In a child: unpickled before everything else.  The result is not used."""
     _piu._join(text, descriptor.detach())
     if installed:
-        from ._install import install
+        from ._patch import install
         install()
 
 
