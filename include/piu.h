@@ -115,7 +115,7 @@ void piu_leave(void);
  * piu_family_join(text, descriptor) before their first call of piu.
  *     -EBUSY   the process belongs to another family already    -EPROTO   another version
  * It joins in fact with its next call, which may then say -EADDRINUSE or -EXDEV.  0 also if it
- * is of that family already; then the descriptor is not used, else it becomes piu's.
+ * is of that family already.  On 0 the descriptor has become piu's.
  */
 int piu_family_text(char *ret, size_t room, int *ret_fd);
 int piu_family_join(const char *text, int fd);

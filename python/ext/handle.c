@@ -39,7 +39,13 @@ int handle_from_bytes(struct piu_hold *ret, const char *what, PyObject *bytes)
         memcpy(&h, PyBytes_AS_STRING(bytes), sizeof(h));
         r = piu_hold_take(ret, &h);
     }
-    if (r < 0)
+    if (r == -EXDEV)
+        PyErr_Format(
+            PyExc_ReferenceError,
+            "%s: it is of another family: this process made objects of piu before "
+            "it was told of its starter's, and can use those alone",
+            what);
+    else if (r < 0)
         error_raise(what, r);
     return r < 0 ? -1 : 0;
 }

@@ -48,6 +48,10 @@ static PyObject *family(PyObject *module, PyObject *unused)
     return r < 0 ? error_raise("family", r) : Py_BuildValue("(si)", text, fd);
 }
 
+/*
+ * False: this process has objects of a family of its own already, and can use these alone; that
+ * matters only to who gets a handle, and then it is told so.
+ */
 static PyObject *join(PyObject *module, PyObject *arguments)
 {
     const char *text;
@@ -57,15 +61,7 @@ static PyObject *join(PyObject *module, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "si", &text, &fd))
         return NULL;
     r = piu_family_join(text, fd);
-    if (r == -EBUSY) {
-        PyErr_SetString(PyExc_ReferenceError,
-                        "this process made objects of piu before it was told of its "
-                        "starter's family: it can use its own alone");
-        return NULL;
-    }
-    if (r < 0)
-        return error_raise("family", r);
-    Py_RETURN_NONE;
+    return r < 0 && r != -EBUSY ? error_raise("family", r) : PyBool_FromLong(r == 0);
 }
 
 static PyMethodDef functions[] = {

@@ -48,11 +48,17 @@ static PyObject *semaphore_acquire(PyObject *self, PyObject *const *arguments,
     return acquire((struct lock_object *)self, &calls, timeout);
 }
 
-static PyObject *semaphore_release(PyObject *self, PyObject *unused)
+/* METH_FASTCALL: the interpreter has a faster call for it than for METH_NOARGS. */
+static PyObject *semaphore_release(PyObject *self, PyObject *const *arguments,
+                                   Py_ssize_t count)
 {
-    int r = piu_semaphore_release(semaphore_of(self));
+    int r;
 
-    (void)unused;
+    (void)arguments;
+    if (count > 0)
+        return PyErr_Format(PyExc_TypeError, "release() takes no arguments (%zd given)",
+                            count);
+    r = piu_semaphore_release(semaphore_of(self));
     if (r == 0)
         Py_RETURN_NONE;
     if (r == -EOVERFLOW) {
@@ -67,7 +73,7 @@ static PyObject *semaphore_exit(PyObject *self, PyObject *const *arguments,
 {
     (void)arguments;
     (void)count;
-    return semaphore_release(self, NULL);
+    return semaphore_release(self, NULL, 0);
 }
 
 static unsigned value_of(PyObject *self)
@@ -169,7 +175,7 @@ static PyObject *maxvalue_get(PyObject *self, void *closure)
 static PyMethodDef methods[] = {
     ENTRY("acquire", semaphore_acquire, METH_FASTCALL | METH_KEYWORDS,
           "acquire(block=True, timeout=None): True if a unit was taken."),
-    ENTRY("release", semaphore_release, METH_NOARGS,
+    ENTRY("release", semaphore_release, METH_FASTCALL,
           "Give a unit back, whoever took it."),
     ENTRY("get_value", semaphore_get_value, METH_NOARGS, "How many units are left."),
     ENTRY("__enter__", semaphore_enter, METH_NOARGS, "acquire()"),

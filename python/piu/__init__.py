@@ -56,6 +56,3 @@ def install():
     """Make the stdlib's multiprocessing use piu, in this process and all its children."""
     from ._patch import install
     install()
-
-
-_install = install  # by this name in the command lines of children

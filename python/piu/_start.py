@@ -3,11 +3,14 @@
     fork         the child has everything already (libpiu's own handling of fork)
     spawn        the data that the stdlib sends to the child begins with the family: the child
     forkserver   is of it before it imports the main module
+    the fork     imports the main module, and what it is told to preload, before its first
+    server       child: its command line begins with the family
 
 The arena's descriptor goes to a child once for each Popen, whatever the number of objects.  The
 objects that are pickled for a child live as long as its Popen.
 """
 
+import os
 import sys
 from multiprocessing import context, spawn, util
 
@@ -18,7 +21,12 @@ _state = {'begun': False, 'installed': False}
 
 def joined(text, descriptor, installed):
     """In a child: unpickled before everything else.  The result is not used."""
-    _piu._join(text, descriptor.detach())
+    enter(text, descriptor.detach(), installed)
+
+
+def enter(text, descriptor, installed):
+    """This process is of its starter's family, and uses piu as its starter does."""
+    _piu._join(text, descriptor)
     if installed:
         from ._patch import install
         install()
@@ -65,6 +73,12 @@ def begin():
     if _state['begun']:
         return
     _state['begun'] = True
+    _wrap_preparation_data()
+    _wrap_command_lines()
+    util.register_after_fork(sys.modules[__name__], _leave_at_end)
+
+
+def _wrap_preparation_data():
     stock = spawn.get_preparation_data
 
     def get_preparation_data(name):
@@ -72,4 +86,23 @@ def begin():
         return {'piu_path': Path(data['sys_path']), 'piu': Family(), **data}
 
     spawn.get_preparation_data = get_preparation_data
-    util.register_after_fork(sys.modules[__name__], _leave_at_end)
+
+
+SERVER = 'from multiprocessing.forkserver import '
+PRELUDE = ('import sys; sys.path.append(%r); import piu._start; '
+           'piu._start.enter(%r, %r, %r); ')
+
+
+def _wrap_command_lines():
+    stock = util.spawnv_passfds
+
+    def spawnv_passfds(path, args, passfds):
+        args = list(args)
+        if '-c' in args[:-1] and isinstance(args[-1], str) and args[-1].startswith(SERVER):
+            text, descriptor = _piu._family()
+            place = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+            args[-1] = PRELUDE % (place, text, descriptor, _state['installed']) + args[-1]
+            passfds = [*passfds, descriptor]
+        return stock(path, args, passfds)
+
+    util.spawnv_passfds = spawnv_passfds

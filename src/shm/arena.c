@@ -229,6 +229,15 @@ int arena_open(void)
     return arena_make();
 }
 
+/* One descriptor of the arena is enough: the one in use, else the newest. */
+static void descriptor_replace(int fd)
+{
+    int old = arena.base ? arena.fd : expected.stamp ? expected.fd : fd;
+
+    if (old != fd)
+        fd_close(arena.base ? fd : old);
+}
+
 int arena_expect(const char *text, int fd)
 {
     struct inheritance from;
@@ -242,9 +251,12 @@ int arena_expect(const char *text, int fd)
         return -EPROTO;
     if (!inheritance_is_arena(&from, &header))
         return -EINVAL;
-    if (arena.base)
-        return header.family == arena_header()->family ? 0 : -EBUSY;
-    expected = from;
+    if (arena.base && header.family != arena_header()->family)
+        return -EBUSY;
+    fd_set_inheritable(fd, false);
+    descriptor_replace(fd);
+    if (!arena.base)
+        expected = from;
     return 0;
 }
 
