@@ -4,7 +4,7 @@
 build = build
 bench = build-bench
 
-.PHONY: all demo test bench bench-deps check install format clean
+.PHONY: all demo test conformance bench bench-deps check install format clean
 
 all: $(build)/build.ninja
 	@meson compile -C $(build)
@@ -21,6 +21,11 @@ demo: all
 
 test: all
 	@tools/run_tests $(build)
+
+# PYTHON=...: for that interpreter alone; SUITE=fork: that part of it
+conformance:
+	@tools/setup build conformance
+	@tests/python/conformance/run.py $(if $(SUITE),--suite $(SUITE)) $(PYTHON)
 
 bench: $(bench)/build.ninja
 	@meson compile -C $(bench)

@@ -38,7 +38,8 @@ class _SameModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         sys.modules[name] = importlib.import_module('multiprocessing' + name[len(__name__):])
 
 
-sys.meta_path.append(_SameModules())
+# first, or piu.dummy.connection would be found, and made again, in multiprocessing/dummy/
+sys.meta_path.insert(0, _SameModules())
 
 from . import context  # noqa: E402: after the finder
 from ._piu import LockLeftWarning, OwnerDiedWarning, WorkerLost, version as __version__

@@ -1,0 +1,157 @@
+"""import piu as multiprocessing, piu.install(), python -m piu."""
+
+import subprocess
+import sys
+import tempfile
+import textwrap
+import unittest
+from pathlib import Path
+
+
+def run(*arguments, script=None):
+    """What python says; script: a file that is made first, and named by {}"""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, 'the_script.py')
+        if script is not None:
+            path.write_text(textwrap.dedent(script))
+        done = subprocess.run([sys.executable, *(a.format(path) for a in arguments)],
+                              capture_output=True, text=True, timeout=50, cwd=place)
+    if done.returncode or done.stderr:
+        raise AssertionError(f'exit code {done.returncode}\n{done.stdout}{done.stderr}')
+    return done.stdout
+
+
+SCRIPT = '''
+    import multiprocessing, sys
+    from multiprocessing import Lock, Process, Queue, get_context
+
+    lock = Lock()
+
+    def work(given, queue):
+        own = multiprocessing.Lock()
+        with given, lock, own:
+            queue.put([type(x).__module__ for x in (given, lock, own)])
+
+    if __name__ == '__main__':
+        print(sys.argv[1:], __file__ == sys.argv[0])
+        for method in 'fork', 'spawn', 'forkserver':
+            context = get_context(method)
+            queue = context.Queue()
+            process = context.Process(target=work, args=(Lock(), queue))
+            process.start()
+            print(*queue.get())
+            process.join()
+'''
+SAID = "['a', '-b'] True\n" + 3 * 'piu.synchronize piu.synchronize piu.synchronize\n'
+
+
+class DropInTest(unittest.TestCase):
+
+    def test_a_script_that_nobody_touches(self):
+        self.assertEqual(run('-m', 'piu', '{}', 'a', '-b', script=SCRIPT), SAID)
+
+    def test_a_module(self):
+        self.assertEqual(run('-m', 'piu', '-m', 'the_script', 'a', '-b', script=SCRIPT), SAID)
+
+    def test_code(self):
+        code = 'import multiprocessing, sys; print(type(multiprocessing.Lock()).__module__, sys.argv)'
+        self.assertEqual(run('-m', 'piu', '-c', code, 'a'), "piu.synchronize ['-c', 'a']\n")
+
+    def test_usage_errors(self):
+        for wrong in (), ('-m',), ('-x',):
+            done = subprocess.run([sys.executable, '-m', 'piu', *wrong], capture_output=True,
+                                  text=True)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn('usage', done.stderr)
+
+    def test_import_as(self):
+        script = SCRIPT.replace('import multiprocessing', 'import piu as multiprocessing')
+        script = script.replace('from multiprocessing', 'from piu')
+        self.assertEqual(run('{}', 'a', '-b', script=script), SAID)
+
+    def test_install_serves_who_imported_multiprocessing_before(self):
+        script = SCRIPT.replace('lock = Lock()', 'import piu; piu.install(); lock = '
+                                                 'multiprocessing.Lock()')
+        script = script.replace('args=(Lock(),', 'args=(multiprocessing.Lock(),')
+        self.assertEqual(run('{}', 'a', '-b', script=script), SAID)
+
+    def test_import_alone_changes_nothing_that_stock_makes(self):
+        self.assertEqual(run('{}', script='''
+            import multiprocessing, piu
+            print(type(multiprocessing.Lock()).__module__, type(piu.Lock()).__module__)
+            print(type(multiprocessing.get_context('spawn')) is
+                  multiprocessing.context.SpawnContext)
+        '''), 'multiprocessing.synchronize piu.synchronize\nTrue\n')
+
+    def test_modules_that_piu_does_not_have_are_the_stdlibs_own(self):
+        self.assertEqual(run('{}', script='''
+            import importlib
+            for name in ('process', 'util', 'reduction', 'spawn', 'managers', 'heap', 'dummy',
+                         'dummy.connection', 'connection', 'shared_memory', 'sharedctypes'):
+                ours = importlib.import_module('piu.' + name)
+                assert ours is importlib.import_module('multiprocessing.' + name), name
+            import piu, multiprocessing
+            assert piu.TimeoutError is multiprocessing.TimeoutError
+            assert set(multiprocessing.__all__) <= set(piu.__all__)
+            try:
+                import piu.nonsense
+            except ModuleNotFoundError as error:
+                print(error)
+        '''), "No module named 'piu.nonsense'\n")
+
+    def test_start_method_is_one_for_both(self):
+        self.assertEqual(run('{}', script='''
+            import multiprocessing, piu
+            piu.set_start_method('spawn')
+            print(multiprocessing.get_start_method(), piu.get_start_method())
+            print(type(piu.get_context()).__module__, type(multiprocessing.get_context()).__module__)
+            multiprocessing.set_start_method('fork', force=True)
+            print(multiprocessing.get_start_method(), piu.get_start_method())
+            try:
+                piu.set_start_method('spawn')
+            except RuntimeError as error:
+                print(error)
+        '''), 'spawn spawn\npiu.context multiprocessing.context\nfork fork\n'
+              'context has already been set\n')
+
+    def test_an_executor_on_piu(self):
+        self.assertEqual(run('{}', script='''
+            import concurrent.futures, piu
+            if __name__ == '__main__':
+                for method in 'fork', 'spawn', 'forkserver':
+                    with concurrent.futures.ProcessPoolExecutor(
+                            2, mp_context=piu.get_context(method)) as executor:
+                        print(list(executor.map(abs, [-1, 2, -3])))
+        '''), 3 * '[1, 2, 3]\n')
+
+    def test_a_manager_process(self):
+        self.assertEqual(run('{}', script='''
+            import piu
+            if __name__ == '__main__':
+                with piu.Manager() as manager:
+                    shared = manager.list([1])
+                    lock = manager.Lock()
+                    with lock:
+                        shared.append(2)
+                    print(shared)
+        '''), '[1, 2]\n')
+
+    def test_what_the_fork_server_preloads_may_make_objects(self):
+        self.assertEqual(run('{}', script='''
+            import piu
+            lock = piu.Lock()
+            def use(given):
+                with lock, given:
+                    print('used', flush=True)
+            if __name__ == '__main__':
+                context = piu.get_context('forkserver')
+                context.set_forkserver_preload(['__main__'])
+                for _ in range(2):
+                    process = context.Process(target=use, args=(context.Lock(),))
+                    process.start()
+                    process.join()
+        '''), 'used\nused\n')
+
+
+if __name__ == '__main__':
+    unittest.main()

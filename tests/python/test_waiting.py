@@ -1,0 +1,191 @@
+"""Condition, Event, Barrier: values and exceptions as Python's, and deaths."""
+
+import os
+import signal
+import threading
+import unittest
+
+import children
+import piu
+
+
+def wait_for_notify(condition, ready, queue):
+    with condition:
+        ready.release()
+        queue.put(condition.wait())
+
+
+def wait_and_die(condition, ready):
+    with condition:
+        ready.release()
+        condition.wait()
+
+
+def wait_at(barrier, queue):
+    try:
+        queue.put(barrier.wait())
+    except threading.BrokenBarrierError:
+        queue.put('broken')
+
+
+def fail():
+    raise KeyError('of the action')
+
+
+class ConditionTest(unittest.TestCase):
+
+    def test_without_the_lock_it_is_an_assertion_error(self):
+        for lock in None, piu.Lock(), piu.RLock():
+            condition = piu.Condition(lock)
+            with self.assertRaisesRegex(AssertionError, 'must acquire'):
+                condition.wait()
+            with self.assertRaisesRegex(AssertionError, 'lock is not owned'):
+                condition.notify()
+            with self.assertRaisesRegex(AssertionError, 'lock is not owned'):
+                condition.notify_all()
+
+    def test_out_of_time_is_false_and_the_lock_is_held(self):
+        condition = piu.Condition()
+        with condition, condition:
+            self.assertIs(condition.wait(0.01), False)
+            self.assertIs(condition.wait(timeout=0), False)
+            self.assertEqual(condition._lock._count(), 2)
+
+    def test_wait_for(self):
+        condition = piu.Condition()
+        with condition:
+            self.assertEqual(condition.wait_for(lambda: 7), 7)
+            self.assertFalse(condition.wait_for(lambda: 0, 0.01))
+
+    def test_notify_reaches_children_of_all_methods(self):
+        for method in children.METHODS:
+            context = piu.get_context(method)
+            condition, queue = context.Condition(), context.SimpleQueue()
+            ready = context.Semaphore(0)
+            process = context.Process(target=wait_for_notify, args=(condition, ready, queue))
+            process.start()
+            ready.acquire()
+            with condition:
+                condition.notify()
+            self.assertIs(queue.get(), True)
+            process.join()
+
+    def test_a_notify_is_not_lost_with_a_killed_waiter(self):
+        context = piu.get_context('fork')
+        condition, queue = context.Condition(), context.SimpleQueue()
+        ready = context.Semaphore(0)
+        first = context.Process(target=wait_and_die, args=(condition, ready))
+        first.start()
+        ready.acquire()
+        with condition:
+            pass  # it waits
+        second = context.Process(target=wait_for_notify, args=(condition, ready, queue))
+        second.start()
+        ready.acquire()
+        with condition:
+            first.kill()
+            first.join()
+            condition.notify()
+        self.assertIs(queue.get(), True)
+        second.join()
+
+    def test_on_a_stock_lock_it_is_the_stdlibs(self):
+        import multiprocessing
+        from multiprocessing import synchronize
+        condition = piu.Condition(multiprocessing.Lock())
+        self.assertIs(type(condition), synchronize.Condition)
+        with condition:
+            self.assertFalse(condition.wait(0.01))
+
+    def test_ctrl_c_while_it_waits(self):
+        condition = piu.Condition()
+        with self.assertRaises(KeyboardInterrupt):
+            with condition:
+                threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+                condition.wait()
+        self.assertTrue(condition.acquire(False))
+
+
+class EventTest(unittest.TestCase):
+
+    def test_values(self):
+        event = piu.Event()
+        self.assertIs(event.is_set(), False)
+        self.assertIs(event.wait(0), False)
+        self.assertIs(event.wait(timeout=0.01), False)
+        self.assertIn(' unset>', repr(event))
+        self.assertIs(event.set(), None)
+        self.assertIs(event.is_set(), True)
+        self.assertIs(event.wait(), True)
+        self.assertIn(' set>', repr(event))
+        self.assertIs(event.clear(), None)
+        self.assertIs(event.is_set(), False)
+
+    def test_ctrl_c_while_it_waits(self):
+        event = piu.Event()
+        with self.assertRaises(KeyboardInterrupt):
+            threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+            event.wait()
+
+
+class BarrierTest(unittest.TestCase):
+
+    def test_values(self):
+        barrier = piu.Barrier(1)
+        self.assertEqual(barrier.wait(), 0)
+        self.assertEqual((barrier.parties, barrier.n_waiting, barrier.broken), (1, 0, False))
+        barrier.abort()
+        self.assertTrue(barrier.broken)
+        with self.assertRaises(threading.BrokenBarrierError):
+            barrier.wait()
+        barrier.reset()
+        self.assertEqual(barrier.wait(1), 0)
+
+    def test_out_of_time_breaks_it(self):
+        barrier = piu.Barrier(2, timeout=0.01)
+        with self.assertRaises(threading.BrokenBarrierError):
+            barrier.wait()
+        self.assertTrue(barrier.broken)
+
+    def test_it_breaks_when_one_that_had_arrived_is_killed(self):
+        context = piu.get_context('fork')
+        barrier, queue = context.Barrier(3), context.SimpleQueue()
+        processes = [context.Process(target=wait_at, args=(barrier, queue)) for _ in range(2)]
+        for process in processes:
+            process.start()
+        children.wait_until(lambda: barrier.n_waiting == 2)
+        processes[0].kill()
+        self.assertEqual(queue.get(), 'broken')
+        processes[1].join()
+
+    def test_an_action_that_raises_breaks_it_for_all(self):
+        context = piu.get_context('fork')
+        barrier, queue = context.Barrier(2, action=fail), context.SimpleQueue()
+        process = context.Process(target=wait_at, args=(barrier, queue))
+        process.start()
+        with self.assertRaises((KeyError, threading.BrokenBarrierError)):
+            barrier.wait()
+        process.join()
+        self.assertTrue(barrier.broken)
+
+    def test_an_action_is_run_before_any_is_released(self):
+        context = piu.get_context('fork')
+        seen = context.Value('i', 0)
+        barrier = context.Barrier(3, action=lambda: setattr(seen, 'value', 1))
+        queue = context.SimpleQueue()
+
+        def pass_it():
+            barrier.wait()
+            queue.put(seen.value)
+
+        processes = [context.Process(target=pass_it) for _ in range(2)]
+        for process in processes:
+            process.start()
+        pass_it()
+        self.assertEqual([queue.get() for _ in range(3)], [1, 1, 1])
+        for process in processes:
+            process.join()
+
+
+if __name__ == '__main__':
+    unittest.main()
