@@ -64,6 +64,13 @@ void handles_leave(struct handle_table *t)
     owner_leave(&t->gate);
 }
 
+bool handles_are_entered_by(uint64_t who)
+{
+    struct handle_table *t = table();
+
+    return t && (atomic_load(&t->gate) & WHO_MASK) == who;
+}
+
 /* ---- Cells ------------------------------------------------------------------------------ */
 
 struct cell *cell_at(struct handle_table *t, uint64_t number)

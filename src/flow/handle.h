@@ -85,6 +85,8 @@ static inline unsigned part_of(uint64_t n, uint64_t *ret_index)
  */
 struct handle_table *handles_enter(void);
 void handles_leave(struct handle_table *t);
+/* The calling thread is inside already: it forks in a signal handler. */
+bool handles_are_entered_by(uint64_t who);
 
 /* In the gate. */
 struct cell *cell_at(struct handle_table *t, uint64_t number); /* NULL: no such */

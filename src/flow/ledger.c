@@ -2,6 +2,7 @@
 #include "flow/ledger.h"
 
 #include "flow/queue.h"
+#include "os/fd.h"
 #include "os/wiped.h"
 
 #include <pthread.h>
@@ -25,6 +26,8 @@ static struct ledger {
 
 /* For a child that is being forked: offset of its block; 0: there is nothing to inherit. */
 static uint64_t bequest;
+static int bequest_witness = -1; /* and what it would be slow to make (member_witness) */
+static bool fork_has_turn;
 
 /*
  * 1 while a thread of this process is at `mine`, or forks: a child must find it whole.  Wiped,
@@ -32,14 +35,32 @@ static uint64_t bequest;
  */
 static _Atomic uint32_t *busy;
 
-static void turn_take(void)
+#define TURN_LASTS (100 * MSEC)
+
+static bool turn_try(void)
 {
     uint32_t idle = 0;
 
-    while (!atomic_compare_exchange_strong(busy, &idle, 1)) {
-        idle = 0;
+    return atomic_compare_exchange_strong(busy, &idle, 1);
+}
+
+static void turn_take(void)
+{
+    while (!turn_try())
+        sched_yield();
+}
+
+/* Not for ever: the fork may come from a signal handler that interrupted whoever has it. */
+static bool turn_take_to_fork(void)
+{
+    int64_t deadline = deadline_after(TURN_LASTS);
+
+    while (!turn_try()) {
+        if (deadline_left(deadline) == 0)
+            return false;
         sched_yield();
     }
+    return true;
 }
 
 static void turn_give(void)
@@ -369,18 +390,30 @@ static void before_fork(void)
     struct handle_table *t;
     uint64_t who;
 
-    turn_take();
     bequest = 0;
-    if (mine.held == 0 || mine.pid != getpid() || member_who(&who) < 0 ||
-        !(t = handles_enter()))
+    fork_has_turn = turn_take_to_fork();
+    if (!fork_has_turn || mine.held == 0 || mine.pid != getpid() ||
+        member_who(&who) < 0 || handles_are_entered_by(who) || !(t = handles_enter()))
         return;
     (void)bequest_make(t); /* no memory: the child will not hold anything */
     handles_leave(t);
+    if (bequest && !member_expects() && member_witness(&bequest_witness) == 0)
+        member_expect(0, bequest_witness);
+}
+
+static void witness_forget(void)
+{
+    if (bequest_witness >= 0)
+        member_expect(0, -1);
+    bequest_witness = -1;
 }
 
 static void after_fork_in_starter(void)
 {
-    turn_give();
+    fd_close(bequest_witness);
+    witness_forget();
+    if (fork_has_turn)
+        turn_give();
     if (bequest)
         bequests_give_back();
 }
@@ -408,6 +441,9 @@ static void after_fork_in_child(void)
     if (!b)
         return;
     t = handles_enter();
+    if (!t)
+        fd_close(bequest_witness);
+    witness_forget();
     if (!t) { /* no member, for want of descriptors, say: but it uses what it inherited */
         atomic_store(&b->made, INT64_MAX);
         return;

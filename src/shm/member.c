@@ -618,11 +618,16 @@ static int join_process(uint64_t claimed, int given)
 static _Thread_local struct expectation {
     uint64_t id;
     int given;
-} expected;
+} expected = {.given = -1};
 
 void member_expect(uint64_t id, int given)
 {
     expected = (struct expectation){id, given};
+}
+
+bool member_expects(void)
+{
+    return expected.given >= 0;
 }
 
 /* The claim that came with exec serves once, and in the process that it was made for. */
@@ -630,7 +635,7 @@ static int join_alone(uint64_t claimed, int given)
 {
     int r = arena_open();
 
-    if (!claimed && expected.id) {
+    if (!claimed && given < 0) {
         claimed = expected.id;
         given = expected.given;
     }

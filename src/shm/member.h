@@ -178,10 +178,12 @@ int member_witness(int *ret_fd);
 /* In the child, given that or -1; takes a new slot if the claim is gone. */
 int member_join_as(uint64_t id, int given);
 /*
- * Around a fork: if the child joins before it comes to member_join_as(), it is as this one.
- * For the calling thread, and its child; id 0: no longer.
+ * Around a fork, for handlers of it that need the child to be a member: it is this one (0: any),
+ * with this witness (-1: none), if it joins before it comes to member_join_as().  For the
+ * calling thread and its child; (0, -1): no longer.
  */
 void member_expect(uint64_t id, int given);
+bool member_expects(void);
 void member_rename(const char *name);
 /* For when somebody else reaps the caller: what it is about to give to exit(). */
 void member_note_exitcode(int exitcode);
