@@ -275,6 +275,71 @@ TEST(a_semaphore_a_condition_a_barrier_and_a_queue_end_whole)
     CHECK_EQ(block_count(), before);
 }
 
+/* ---- Killed at random ---------------------------------------------------------------------- */
+
+#define WORKERS 4
+#define ROUNDS  150
+
+/* Makes, takes, drops and forks, for ever; `shared` is held by the survivor all the time. */
+static void worker_works(const struct piu_handle *shared, unsigned seed)
+{
+    struct piu_hold holds[32] = {0};
+
+    for (;;) {
+        struct piu_hold *hold = &holds[rand_r(&seed) % 32];
+        pid_t child;
+
+        if (hold->object)
+            CHECK_EQ(piu_hold_drop(hold), 0);
+        else if (rand_r(&seed) % 2)
+            CHECK_EQ(piu_hold_take(hold, shared), 0);
+        else
+            hold_lock(hold);
+        if (rand_r(&seed) % 64)
+            continue;
+        child = fork();
+        if (child == 0) { /* ends with half of it dropped, the rest is for the sweep */
+            for (int i = 0; i < 32; i += 2) {
+                if (holds[i].object)
+                    CHECK_EQ(piu_hold_drop(&holds[i]), 0);
+            }
+            _exit(0);
+        }
+        CHECK_EQ(child_wait(child), 0);
+    }
+}
+
+TEST(members_that_make_take_drop_and_fork_are_killed_at_random, .limit = 120)
+{
+    struct piu_hold hold;
+    pid_t workers[WORKERS];
+    unsigned seed = 1;
+
+    hold_lock(&hold);
+    for (int i = 0; i < WORKERS; i++)
+        workers[i] = child_start({ worker_works(&hold.handle, (unsigned)i + 1); });
+    for (int round = 0; round < ROUNDS; round++) {
+        int i = rand_r(&seed) % WORKERS;
+
+        usleep(rand_r(&seed) % 20000); /* not to wait: to kill anywhere */
+        kill_and_reap(workers[i]);
+        workers[i] = child_start({ worker_works(&hold.handle, (unsigned)round + 9); });
+    }
+    for (int i = 0; i < WORKERS; i++)
+        kill_and_reap(workers[i]);
+    /* children of those killed may live a moment longer, and bequests wait their time */
+    for (struct ledger_block *b; (b = bequest_left());) {
+        atomic_store(&b->made, clock_now() - BEQUEST_LASTS);
+        if (in_child({ _exit(0); }) != 0)
+            test_fail(__FILE__, __LINE__, "no child");
+    }
+    test_wait_until((sweep(), handles_in_use() == 1));
+    CHECK(handles_check(0));
+    CHECK(block_check());
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+    CHECK_EQ(handles_in_use(), 0);
+}
+
 /* ---- Killed after each instruction -------------------------------------------------------- */
 
 struct scene {
