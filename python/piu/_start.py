@@ -89,7 +89,7 @@ def _wrap_preparation_data():
 
 
 SERVER = 'from multiprocessing.forkserver import '
-PRELUDE = ('import sys; sys.path.append(%r); import piu._start; '
+PRELUDE = ('import sys; sys.path.append(%r); import multiprocessing, piu._start; '
            'piu._start.enter(%r, %r, %r); ')
 
 
