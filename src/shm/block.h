@@ -1,23 +1,11 @@
 /*
  * Blocks: the heap's allocator, in which every step is one word.
  *
- *    unit table   one word a unit of 16 KB: the head of a run says all, the words behind it count
- *                 for nothing;  0: a free unit
- *    span         4 units, aligned: a header with one word for each block, then blocks of one size
+ *    heap.h   the unit table, its words                      B1 B2
+ *    cell.h   what a member owns, for its sweep              B3 B4
+ *    run.h    units in a row: a large block, or a span       B5
+ *    span.h   small blocks of one size                       B6
  *
- *    a word       59..58 kind   57..34 units   33..31 purpose   30..0 owner (0: the family)
- *                 (of a span: 30..0 class)
- *
- * B1  a block is used if and only if its word is not 0: one CAS allocates, one store frees
- * B2  the word names the owner: a member until it gives the block to the family
- * B3  a block owned by a member stands in one of its held cells, or held_overflow is set:
- *     cells may say too much, never too little
- * B4  a block with `into` belongs to the family from the moment *into has its offset; it has a
- *     cell for sure
- * B5  behind its head a run is written only by the member that its word names; whoever punches it
- *     has first made it so
- * B6  hints may be wrong after a death (first_free too high, a span `full` that is not): before the
- *     heap grows all is looked through again, and the sweep takes `full` away
  * Crash: what a dead member owned is freed by the sweep, or passed on by its purpose (B4 first);
  * whoever finds such an offset in a dead member's word calls block_settle() before using it.
  */
@@ -79,6 +67,8 @@ int block_free(void *block);
  */
 int block_free_from(_Atomic uint64_t *into);
 
+/* The word of the block at `address`; NULL: no block can be there. */
+_Atomic uint64_t *block_word(const void *address);
 bool block_is(const void *address);      /* the address of a used block */
 size_t block_size(const void *block);    /* its room; 0: not a block */
 uint64_t block_owner(const void *block); /* low 31 bits of a member id; 0: the family */
@@ -88,9 +78,7 @@ bool block_is_mine(const void *block, enum block_purpose purpose);
 
 /* Called by the sweep for each block that an ended member owned with this purpose. */
 typedef void block_orphan(void *block, uint64_t dead_id, bool died);
-void block_on_orphan(enum block_purpose purpose, block_orphan *function);
-/* -errno: the caller could not become a member, so not all is done. */
-int block_sweep(uint64_t id, bool died);
+void block_on_orphan(enum block_purpose purpose, block_orphan *function); /* sweep.c */
 
 /* Is the whole heap sound?  Enters the heap lock, which repairs what a dead one left. */
 bool block_check(void);

@@ -3,8 +3,78 @@
 
 #include "os/futex.h"
 #include "shm/block.h"
+#include "shm/span.h"
 
 #include <limits.h>
+
+static block_orphan *orphan_functions[BLOCK_PURPOSES];
+
+void block_on_orphan(enum block_purpose purpose, block_orphan *function)
+{
+    orphan_functions[purpose] = function;
+}
+
+struct sweep {
+    const struct member *member;
+    uint64_t id;
+    bool died;
+};
+
+static void sweep_block(const struct sweep *sweep, void *block)
+{
+    _Atomic uint64_t *word = block_word(block);
+    uint64_t old = word ? atomic_load(word) : 0;
+    unsigned purpose = word_purpose(old);
+
+    if (!word_is_of(old, sweep->id & ID_OWNER))
+        return;
+    if (purpose != PURPOSE_PUNCHING && cells_received(sweep->member, arena_offset(block)))
+        word_pass_on(word, sweep->id & ID_OWNER, BLOCK_SCRATCH, 0);
+    else if (purpose < BLOCK_PURPOSES && orphan_functions[purpose])
+        orphan_functions[purpose](block, sweep->id, sweep->died);
+    else
+        block_reap(block, sweep->id);
+}
+
+/* Every block of the heap. */
+static void sweep_heap(const struct sweep *sweep)
+{
+    for (uint64_t unit = 0; unit < heap_committed();) {
+        uint64_t word = atomic_load(unit_word(unit));
+        const struct shape *shape;
+        struct span *s = span_at(unit, &shape);
+
+        for (uint32_t i = 0; s && i < shape->count; i++) {
+            if (word_is_of(atomic_load(&s->words[i]), sweep->id & ID_OWNER))
+                sweep_block(sweep, span_block(s, shape, i));
+        }
+        if (!s && word_kind(word) == KIND_USED)
+            sweep_block(sweep, unit_address(unit));
+        unit += max_u64(run_length(word), 1);
+    }
+}
+
+static int sweep_blocks(const struct member *m, uint64_t id, bool died)
+{
+    struct sweep sweep = {.member = m, .id = id, .died = died};
+    uint64_t who;
+    int r = member_who(&who);
+
+    if (r < 0)
+        return r;
+    /* the cells stay as they are: who takes the slot next clears them */
+    for (unsigned i = 0; i < HELD_CELLS; i++) {
+        void *block = arena_at(cell_block(&m->held[i]), 1);
+
+        if (block)
+            sweep_block(&sweep, block);
+    }
+    if (atomic_load(&m->held_overflow))
+        sweep_heap(&sweep);
+    if (died)
+        spans_reopen();
+    return 0;
+}
 
 static void wake_owed(struct member *m)
 {
@@ -19,7 +89,7 @@ static void wake_owed(struct member *m)
 
 int sweep_member(struct member *m, uint64_t id, bool died)
 {
-    int r = block_sweep(id, died);
+    int r = sweep_blocks(m, id, died);
 
     wake_owed(m);
     return r;

@@ -1,0 +1,154 @@
+/* Held cells: before a word says so, a cell does. */
+#include "shm/cell.h"
+
+#include "shm/owner.h"
+
+#include <sched.h>
+
+int holder_get(struct holder *ret)
+{
+    int r = member_who(&ret->who);
+
+    if (r == 0)
+        ret->m = member_of(ret->who);
+    return r;
+}
+
+/* The word at `into`, wherever words that name blocks may stand; NULL: that is no place. */
+static const _Atomic uint64_t *into_word(uint64_t into)
+{
+    into &= ~INTO_PENDING;
+    if (into % sizeof(uint64_t))
+        return NULL;
+    if (into <= sizeof(struct arena_header) - sizeof(uint64_t))
+        return into ? (const _Atomic uint64_t *)(const void *)(arena.base + into) : NULL;
+    return arena_at(into, sizeof(uint64_t));
+}
+
+/* The word `into` has the block's offset. */
+static bool is_in(uint64_t block, uint64_t into)
+{
+    const _Atomic uint64_t *word = into_word(into);
+
+    return word && atomic_load(word) == block;
+}
+
+static uint64_t cell_value(const struct holder *h, uint64_t block)
+{
+    return (h->who & CELL_THREAD) | block;
+}
+
+static void cell_fill(struct held *c, uint64_t value, uint64_t into)
+{
+    atomic_store_explicit(&c->block, 0, memory_order_release);
+    atomic_store_explicit(&c->into, into, memory_order_release);
+    atomic_store_explicit(&c->block, value, memory_order_release);
+}
+
+/* What it says, the walk over the whole heap finds as well. */
+static bool cell_is_spare(const struct held *c)
+{
+    uint64_t into = atomic_load_explicit(&c->into, memory_order_relaxed);
+
+    return into == 0 || (!(into & INTO_PENDING) && !is_in(cell_block(c), into));
+}
+
+static struct held *cell_with(struct member *m, uint64_t value)
+{
+    for (unsigned i = 0; i < HELD_CELLS; i++) {
+        if (atomic_load_explicit(&m->held[i].block, memory_order_relaxed) == value)
+            return &m->held[i];
+    }
+    return NULL;
+}
+
+/* A cell for one more block; one without `into` needs none, if the sweep is told to walk. */
+static struct held *cell_choose(struct member *m, uint64_t into)
+{
+    struct held *free = cell_with(m, 0);
+
+    if (likely(free))
+        return free;
+    atomic_store_explicit(&m->held_overflow, 1, memory_order_release);
+    for (unsigned i = 0; into && i < HELD_CELLS; i++) {
+        if (cell_is_spare(&m->held[i]))
+            return &m->held[i];
+    }
+    return NULL;
+}
+
+void cell_take(const struct holder *h, uint64_t block, uint64_t into)
+{
+    struct held *c;
+
+    for (;;) {
+        owner_enter(&h->m->held_lock, h->who);
+        c = cell_choose(h->m, into);
+        if (likely(c))
+            cell_fill(c, cell_value(h, block), into);
+        owner_leave(&h->m->held_lock);
+        if (likely(c || !into))
+            return;
+        sched_yield(); /* as many threads as there are cells give a block away just now */
+    }
+}
+
+/*
+ * The caller's cell of a block, under held_lock; another thread's becomes the caller's.  Before
+ * the block goes: after that a cell of another thread may be for its next life.
+ */
+static struct held *cell_own(const struct holder *h, uint64_t block)
+{
+    struct held *c = cell_with(h->m, cell_value(h, block));
+
+    for (unsigned i = 0; !c && i < HELD_CELLS; i++) {
+        if (cell_block(&h->m->held[i]) == block)
+            c = &h->m->held[i];
+    }
+    if (c)
+        atomic_store_explicit(&c->block, cell_value(h, block), memory_order_release);
+    return c;
+}
+
+void cell_adopt(const struct holder *h, uint64_t block)
+{
+    if (likely(cell_with(h->m, cell_value(h, block))))
+        return;
+    owner_enter(&h->m->held_lock, h->who);
+    cell_own(h, block);
+    owner_leave(&h->m->held_lock);
+}
+
+void cell_drop(const struct holder *h, uint64_t block)
+{
+    struct held *c;
+
+    owner_enter(&h->m->held_lock, h->who);
+    c = cell_with(h->m, cell_value(h, block));
+    if (c)
+        atomic_store_explicit(&c->block, 0, memory_order_release);
+    owner_leave(&h->m->held_lock);
+}
+
+void cell_aim(const struct holder *h, uint64_t block, uint64_t into)
+{
+    struct held *c;
+
+    owner_enter(&h->m->held_lock, h->who);
+    c = cell_own(h, block);
+    if (c)
+        atomic_store_explicit(&c->into, into, memory_order_release);
+    owner_leave(&h->m->held_lock);
+    if (!c && into)
+        cell_take(h, block, into);
+}
+
+bool cells_received(const struct member *m, uint64_t block)
+{
+    for (unsigned i = 0; i < HELD_CELLS; i++) {
+        if (cell_block(&m->held[i]) == block &&
+            is_in(block, atomic_load(&m->held[i].into)))
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,147 @@
+/* Runs of units: found, made, freed, punched. */
+#include "shm/run.h"
+
+#define PUNCH_UNITS (UINT64_C(64) << 20 >> 14) /* runs this long give their memory back */
+
+struct run {
+    uint64_t first, units;
+    bool punched; /* some of it has no memory now */
+};
+
+/*
+ * The first place at or above `from` for so many free units in a row, the first a multiple of
+ * `align`; it may end past committed.  *ret_lowest: the first free unit that was seen.
+ */
+static void find_run(struct run *run, uint64_t from, uint64_t align, uint64_t *ret_lowest)
+{
+    uint64_t end = heap_committed();
+    uint64_t unit = from;
+
+    *ret_lowest = UINT64_MAX;
+    run->first = round_up(unit, align);
+    run->punched = false;
+    while (unit < end && (unit < run->first || unit - run->first < run->units)) {
+        uint64_t word = atomic_load(unit_word(unit));
+        uint64_t length = run_length(word);
+
+        if (length) {
+            unit += length;
+            run->first = round_up(unit, align);
+            run->punched = false;
+        } else {
+            *ret_lowest = min_u64(*ret_lowest, unit);
+            run->punched |= word_kind(word) == KIND_PUNCHED && unit >= run->first;
+            unit++;
+        }
+    }
+}
+
+/*
+ * first_free is a hint that may be too high: a free races with the search, or was cut off
+ * before it said so.  Before the heap grows, the search begins at 0.
+ */
+static void place_run(struct run *run, uint64_t align)
+{
+    struct arena_header *h = arena_header();
+    uint64_t from = atomic_load(&h->first_free);
+    uint64_t lowest;
+
+    find_run(run, from, align, &lowest);
+    if (from && run->first + run->units > heap_committed())
+        find_run(run, 0, align, &lowest);
+    atomic_store(&h->first_free, min_u64(lowest, heap_committed()));
+}
+
+static void first_free_lower(uint64_t unit)
+{
+    struct arena_header *h = arena_header();
+    uint64_t old = atomic_load(&h->first_free);
+
+    while (unit < old && !atomic_compare_exchange_weak(&h->first_free, &old, unit))
+        ;
+}
+
+static void words_behind(uint64_t first, uint64_t units, uint64_t word)
+{
+    for (uint64_t unit = first + 1; unit < first + units; unit++)
+        atomic_store_explicit(unit_word(unit), word, memory_order_relaxed);
+}
+
+int run_new(const struct wish *wish, uint64_t align, uint64_t *ret_unit, bool *ret_clean)
+{
+    struct arena_header *h = arena_header();
+    struct run run = {.units = word_units(wish->word)};
+    uint64_t end;
+    int r;
+
+    place_run(&run, align);
+    end = run.first + run.units;
+    r = heap_grow(end);
+    if (r == 0 && run.punched)
+        r = heap_back(run.first, end);
+    if (r < 0)
+        return r;
+    *ret_clean = run.first >= atomic_load(&h->used_top);
+    if (end > atomic_load(&h->used_top))
+        atomic_store(&h->used_top, end);
+    cell_take(&wish->holder, arena_offset(unit_address(run.first)), wish->into);
+    atomic_store(unit_word(run.first), wish->word);
+    if (run.punched)
+        words_behind(run.first, run.units, 0);
+    *ret_unit = run.first;
+    return 0;
+}
+
+/*
+ * A long run gives its memory back.  Two may think that it is theirs to do (a sweep by two
+ * survivors, a double free), and what the slower one punched might be somebody else's by then:
+ * so one of them makes the run its own first (B5).
+ */
+static bool run_punch(const struct holder *h, void *block, _Atomic uint64_t *word,
+                      uint64_t old)
+{
+    uint64_t me = h->who & ID_OWNER;
+    uint64_t first = unit_of(block), units = word_units(old);
+    bool mine = word_owner(old) == me;
+
+    if (mine && word_purpose(old) == PURPOSE_PUNCHING)
+        return false; /* another thread of ours is at it */
+    if (!mine)
+        cell_take(h, arena_offset(block), 0);
+    if (!atomic_compare_exchange_strong(word, &old,
+                                        word_owned_by(old, PURPOSE_PUNCHING, me))) {
+        if (!mine)
+            cell_drop(h, arena_offset(block));
+        return false;
+    }
+    words_behind(first, units, word_make(KIND_PUNCHED, 0, 0, 0));
+    arena_unback(arena_offset(block), units * UNIT_SIZE);
+    atomic_store(word, word_make(KIND_PUNCHED, 0, 0, 0));
+    first_free_lower(first);
+    if (!mine)
+        cell_drop(h, arena_offset(block));
+    return true;
+}
+
+bool run_free(const struct holder *h, void *block, _Atomic uint64_t *word, uint64_t old)
+{
+    if (word_units(old) >= PUNCH_UNITS)
+        return run_punch(h, block, word, old);
+    if (!atomic_compare_exchange_strong(word, &old, 0))
+        return false;
+    first_free_lower(unit_of(block));
+    return true;
+}
+
+bool run_check(uint64_t unit, uint64_t length)
+{
+    if (length > heap_committed() - unit)
+        return false;
+    for (uint64_t behind = unit + 1; behind < unit + length; behind++) {
+        enum word_kind kind = word_kind(atomic_load(unit_word(behind)));
+
+        if (kind != KIND_FREE && kind != KIND_PUNCHED)
+            return false;
+    }
+    return true;
+}
