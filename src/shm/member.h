@@ -1,14 +1,10 @@
 /*
  * The table of members: who is in the family, alive or not, and what became of those before.
  *
- *    life word   63        31  30        9  8    3   2..0
- *                | generation | pid        |  0    | state |
- *
- *    FREE --claim--> CLAIMED(pid of the claimer) --join--> LIVE(pid) --leave--> LEFT(pid)
- *     ^                 |                                    |                    |
- *     |                 | claimer died: any                  | died: any          | its process
- *     |                 v                                    v                    v has ended: any
- *     `--- generation + 1 ------------------------------- DIED(pid) --- swept: any ---'
+ *    life.h      a life: its word and its lock      fate.h       alive, left or died
+ *    slot.h      the records of the table           history.h    those who had a slot before
+ *    witness.h   whether a process has exec'ed      thread.h     numbers of threads
+ *    join.c      the way in                         operation.h  what a thread is about
  *
  * M1  a record's plain fields are written only by the process whose pid is in a CLAIMED word
  * M2  a member id names a slot and a generation; generation and slot never come together twice
@@ -19,8 +15,9 @@
 #ifndef PIU_SHM_MEMBER_H
 #define PIU_SHM_MEMBER_H
 
-#include "os/base.h"
 #include "shm/arena.h"
+#include "shm/fate.h"
+#include "shm/operation.h"
 
 #include <pthread.h>
 #include <sys/types.h>
@@ -41,7 +38,6 @@
 #define HISTORY_WORDS 4
 #define HISTORY       145 /* generations that are remembered at least */
 #define HELD_CELLS    24
-#define OPERATIONS    12
 
 static inline uint32_t id_slot(uint64_t id)
 {
@@ -59,20 +55,10 @@ static inline uint64_t id_make(uint32_t slot, uint64_t generation)
            (generation >> 17 & 0xffff) << 32;
 }
 
-enum member_state { MEMBER_FREE, MEMBER_CLAIMED, MEMBER_LIVE, MEMBER_LEFT, MEMBER_DIED };
-
-enum fate { FATE_ALIVE, FATE_LEFT, FATE_DIED };
-
-/* A block that a member is about to own, or owns: hints that never miss one (block.h). */
+/* A block that a member is about to own, or owns: hints that never miss one (cell.h). */
 struct held {
     _Atomic uint64_t block; /* 63..48 thread, offset; 0: the cell is free */
     _Atomic uint64_t into;  /* offset of the word that receives its address; 0: none */
-};
-
-/* What a thread is doing.  `wake` is correctness' helper, the rest is for people. */
-struct operation {
-    _Atomic uint64_t wake;   /* offset of a futex whose sleepers are still to be woken */
-    _Atomic uint64_t object; /* offset of what it waits for; 0: it does not wait */
 };
 
 struct member {
@@ -109,6 +95,12 @@ struct member_thread {
 };
 
 extern struct self *member_self; /* never NULL */
+
+static inline uint64_t member_self_id(void)
+{
+    return atomic_load(&member_self->id);
+}
+
 extern _Thread_local struct member_thread member_thread
     __attribute__((tls_model("initial-exec")));
 
@@ -134,24 +126,6 @@ static inline int member_who(uint64_t *ret)
 
 struct member *member_of(uint64_t id); /* its slot's record; NULL: no such slot */
 
-/*
- * What became of a member.  Looks at the process itself if need be (some us), and sweeps
- * what it finds dead.  An id that nobody ever had counts as died.
- */
-enum fate member_fate(uint64_t id);
-/*
- * The same without the sweep: inside piu's critical sections, which the sweep may need to
- * enter itself.  The sweep is then due to whoever asks next.  One that left counts as alive
- * until its process has ended: a thread of it may be inside such a section.
- */
-enum fate member_fate_unswept(uint64_t id);
-/*
- * Find the dead and sweep them: what a waiter does who cannot know whose death would matter.
- * `thorough` asks the kernel about each member (1 us each), otherwise memory alone (20 ns).
- */
-void member_sweep_dead(bool thorough);
-/* The same from memory alone, some ns: false means "ask member_fate". */
-bool member_seems_alive(uint64_t id);
 pid_t member_pid(uint64_t id); /* 0: it has ended */
 /* "NAME" of a live or just ended member, for messages; always terminated. */
 void member_name(uint64_t id, char ret[NAME_SIZE]);
@@ -203,13 +177,5 @@ uint64_t member_next(uint32_t *cursor);
 /* Tests under TSan: this thread plays a member of its own, and later leaves or "dies". */
 int member_play(const char *name);
 void member_play_end(bool died);
-
-/*
- * A thread's operation record, only in slow ways: waits_for() for people, about_to_wake() and
- * woken() around a release that has to wake somebody.
- */
-void operation_waits(uint64_t who, const void *object); /* NULL: no longer */
-void operation_about_to_wake(uint64_t who, const _Atomic uint32_t *futex);
-void operation_woke(uint64_t who);
 
 #endif

@@ -1,0 +1,147 @@
+/* Fates: asked of the word, of the kernel, of the history. */
+#include "shm/fate.h"
+
+#include "os/pidfd.h"
+#include "shm/history.h"
+#include "shm/slot.h"
+#include "shm/sweep.h"
+#include "shm/witness.h"
+
+#include <signal.h>
+
+/* One that left runs on for a moment, and its threads may still be inside piu. */
+static bool process_runs(const struct member *m, uint64_t life)
+{
+    return !PIU_TSAN &&
+           pidfd_is_running((pid_t)life_pid(life), atomic_load(&m->identity)) != 0;
+}
+
+/*
+ * LEFT, DIED -> FREE: all may do this at once, and again after one who was killed at it.  The
+ * process must have ended: only then the sweep finds all, and nothing of it (its lock on the
+ * witness, its place in the kernel's list of robust locks) is in the next one's way.
+ */
+static void end_finish(struct member *m, uint32_t slot, uint64_t life)
+{
+    bool died = life_state(life) == MEMBER_DIED;
+    bool runs = !died && process_runs(m, life);
+
+    if (sweep_member(m, id_make(slot, life_generation(life)), died) < 0 || runs)
+        return;
+    if (!died)
+        history_note_left(m, life_generation(life));
+    slot_free(m, life);
+}
+
+/*
+ * Not merely running: still the program that joined.  exec closes its witness, and marks the
+ * word.  One of both alone says nothing: programs close descriptors that they do not know, and
+ * the thread that joined may be gone.
+ */
+static bool process_lives(struct member *m, uint64_t id, uint64_t life)
+{
+    int running = pidfd_is_running((pid_t)life_pid(life), atomic_load(&m->identity));
+
+    if (running < 0)
+        return true; /* cannot be told now: never to be read as dead */
+    return running && (!life_is_marked(m) || witness_is_held(id));
+}
+
+static bool is_gone(pid_t pid)
+{
+    return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
+bool member_seems_alive(uint64_t id)
+{
+    struct member *m = member_of(id);
+    uint64_t life = m ? atomic_load(&m->life) : 0;
+    uint32_t futex = m ? atomic_load(life_futex(m)) : 0;
+
+    return life_generation(life) == id_generation(id) &&
+           life_state(life) == MEMBER_LIVE &&
+           (PIU_TSAN || (futex != 0 && !(futex & FUTEX_OWNER_DIED)));
+}
+
+/* `running_left`: one that left counts as alive until its process has ended. */
+static enum fate fate_of(uint64_t id, bool running_left)
+{
+    struct member *m = member_of(id);
+    uint64_t life;
+
+    if (!m)
+        return FATE_DIED;
+    for (;;) {
+        life = atomic_load(&m->life);
+        if (life_generation(life) != id_generation(id))
+            return life_generation(life) > id_generation(id)
+                       ? history_read(m, id_generation(id))
+                       : FATE_DIED;
+        switch (life_state(life)) {
+        case MEMBER_CLAIMED:
+            if (!is_gone((pid_t)life_pid(life)))
+                return FATE_ALIVE;
+            slot_free(m, life);
+            break; /* whoever moved it: look again */
+        case MEMBER_LIVE:
+            if (PIU_TSAN || process_lives(m, id, life))
+                return FATE_ALIVE;
+            life_move(m, life, life_pid(life), MEMBER_DIED);
+            break;
+        case MEMBER_LEFT:
+            return running_left && process_runs(m, life) ? FATE_ALIVE : FATE_LEFT;
+        default:
+            return FATE_DIED; /* FREE in this generation: nobody had it yet */
+        }
+    }
+}
+
+enum fate member_fate_unswept(uint64_t id)
+{
+    return fate_of(id, true);
+}
+
+enum fate member_fate(uint64_t id)
+{
+    enum fate fate = fate_of(id, false);
+    struct member *m = member_of(id);
+    uint64_t life = m ? atomic_load(&m->life) : 0;
+
+    if (life_generation(life) == id_generation(id) && life_state(life) >= MEMBER_LEFT)
+        end_finish(m, id_slot(id), life);
+    return fate;
+}
+
+static bool slot_is_doubtful(uint32_t slot, bool thorough, uint64_t *ret_id)
+{
+    uint64_t life = atomic_load(&slot_record(slot)->life);
+
+    *ret_id = id_make(slot, life_generation(life));
+    switch (life_state(life)) {
+    case MEMBER_FREE:
+        return false;
+    case MEMBER_LIVE:
+        return thorough || !member_seems_alive(*ret_id);
+    default:
+        return true;
+    }
+}
+
+void slot_tidy(uint32_t slot)
+{
+    uint64_t id;
+
+    if (slot_is_doubtful(slot, false, &id))
+        member_fate(id);
+}
+
+void member_sweep_dead(bool thorough)
+{
+    uint32_t end = slots_end();
+    uint64_t id;
+
+    for (uint32_t slot = 1; slot < end; slot++) {
+        if (slot_is_doubtful(slot, thorough, &id))
+            member_fate(id);
+    }
+}

@@ -1,0 +1,34 @@
+/*
+ * Fates: whether a member lives, and what became of one that does not.  Whoever asks sweeps what
+ * it finds ended, and frees the slot.
+ */
+#ifndef PIU_SHM_FATE_H
+#define PIU_SHM_FATE_H
+
+#include "os/base.h"
+
+enum fate { FATE_ALIVE, FATE_LEFT, FATE_DIED };
+
+/*
+ * What became of a member.  Looks at the process itself if need be (some us), and sweeps
+ * what it finds dead.  An id that nobody ever had counts as died.
+ */
+enum fate member_fate(uint64_t id);
+/*
+ * The same without the sweep: inside piu's critical sections, which the sweep may need to
+ * enter itself.  The sweep is then due to whoever asks next.  One that left counts as alive
+ * until its process has ended: a thread of it may be inside such a section.
+ */
+enum fate member_fate_unswept(uint64_t id);
+/*
+ * Find the dead and sweep them: what a waiter does who cannot know whose death would matter.
+ * `thorough` asks the kernel about each member (1 us each), otherwise memory alone (20 ns).
+ */
+void member_sweep_dead(bool thorough);
+/* The same from memory alone, some ns: false means "ask member_fate". */
+bool member_seems_alive(uint64_t id);
+
+/* A slot that may be freed, is. */
+void slot_tidy(uint32_t slot);
+
+#endif

@@ -1,0 +1,166 @@
+/* Slots: found, claimed, given back. */
+#include "shm/slot.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define SLOTS_PIECE  16u  /* records that get memory at once: 16 KB */
+#define WINDOW_FIRST 255u /* slots that are gone through before one is used again */
+
+struct member *slot_member(uint32_t slot)
+{
+    /* acquire, for the release in slots_back(): the record has memory */
+    if (slot == 0 || !arena.base ||
+        slot >= atomic_load_explicit(&arena_header()->members_committed,
+                                     memory_order_acquire))
+        return NULL;
+    return slot_record(slot);
+}
+
+struct member *member_of(uint64_t id)
+{
+    return slot_member(id_slot(id));
+}
+
+bool slot_free(struct member *m, uint64_t life)
+{
+    return atomic_compare_exchange_strong(
+        &m->life, &life, life_make(life_generation(life) + 1, 0, MEMBER_FREE));
+}
+
+static int slots_back(uint32_t slot)
+{
+    struct arena_header *h = arena_header();
+    uint32_t committed = atomic_load(&h->members_committed);
+
+    while (slot >= committed) {
+        int r = arena_back(ARENA_MEMBERS + (uint64_t)committed * MEMBER_SIZE,
+                           (uint64_t)SLOTS_PIECE * MEMBER_SIZE);
+
+        if (r < 0)
+            return r;
+        /* release, for the acquire in slot_member() */
+        if (atomic_compare_exchange_strong(&h->members_committed, &committed,
+                                           committed + SLOTS_PIECE))
+            committed += SLOTS_PIECE;
+    }
+    return 0;
+}
+
+/*
+ * Whoever joins is not a member yet and cannot sweep: it takes slots that are free, and sweeps
+ * some others when it has joined (tidy_up).
+ */
+static bool slot_claim(uint32_t slot, bool sweeps, uint64_t *ret_id)
+{
+    struct member *m = slot_record(slot);
+    uint64_t life = atomic_load(&m->life);
+
+    if (sweeps || life_state(life) == MEMBER_CLAIMED) {
+        slot_tidy(slot);
+        life = atomic_load(&m->life);
+    }
+    if (life_state(life) != MEMBER_FREE ||
+        !life_move(m, life, (uint32_t)getpid(), MEMBER_CLAIMED))
+        return false;
+    *ret_id = id_make(slot, life_generation(life));
+    return true;
+}
+
+static int slot_find(uint64_t *ret_id)
+{
+    struct arena_header *h = arena_header();
+    bool sweeps = member_self_id() != 0;
+    uint32_t window = atomic_load(&h->member_window);
+
+    if (window == 0)
+        atomic_compare_exchange_strong(&h->member_window, &window, WINDOW_FIRST);
+    for (window = atomic_load(&h->member_window);;
+         window = atomic_load(&h->member_window)) {
+        uint32_t wider =
+            window * 2 < MEMBER_SLOTS - 1 ? window * 2 + 1 : MEMBER_SLOTS - 1;
+        uint32_t from = atomic_load(&h->member_cursor);
+
+        for (uint32_t i = 0; i < window; i++) {
+            uint32_t slot = 1 + (from + i) % window;
+            int r = slots_back(slot);
+
+            if (r < 0)
+                return r;
+            if (slot_claim(slot, sweeps, ret_id)) {
+                atomic_store(&h->member_cursor,
+                             slot); /* a hint: the next one begins behind */
+                return 0;
+            }
+        }
+        if (window >= MEMBER_SLOTS - 1)
+            return -ENOSPC;
+        atomic_compare_exchange_strong(&h->member_window, &window, wider);
+    }
+}
+
+static void record_init(struct member *m, const char *name)
+{
+    m->starter = member_self_id();
+    atomic_store(&m->threads, 0);
+    atomic_store(&m->cpu, 0);
+    atomic_store(&m->held_lock, 0);
+    atomic_store(&m->held_overflow, 0);
+    /* one by one: a slow sweeper may still look at them */
+    for (unsigned i = 0; i < OPERATIONS; i++) {
+        atomic_store_explicit(&m->operations[i].wake, 0, memory_order_relaxed);
+        atomic_store_explicit(&m->operations[i].object, 0, memory_order_relaxed);
+    }
+    for (unsigned i = 0; i < HELD_CELLS; i++)
+        atomic_store_explicit(&m->held[i].block, 0, memory_order_relaxed);
+    memset(m->name, 0, sizeof(m->name));
+    strncpy(m->name, name ? name : "", sizeof(m->name) - 1);
+}
+
+int member_claim(const char *name, uint64_t *ret_id)
+{
+    uint64_t id;
+    int r = slot_find(&id);
+
+    if (r < 0)
+        return r;
+    record_init(member_of(id), name);
+    *ret_id = id;
+    return 0;
+}
+
+void member_unclaim(uint64_t id)
+{
+    struct member *m = member_of(id);
+    uint64_t life = m ? atomic_load(&m->life) : 0;
+
+    if (m && life_generation(life) == id_generation(id) &&
+        life_state(life) == MEMBER_CLAIMED)
+        slot_free(m, life);
+}
+
+bool slot_take_over(uint64_t id)
+{
+    struct member *m = member_of(id);
+    uint64_t life = m ? atomic_load(&m->life) : 0;
+
+    return m && life_generation(life) == id_generation(id) &&
+           life_state(life) == MEMBER_CLAIMED &&
+           life_move(m, life, (uint32_t)getpid(), MEMBER_CLAIMED);
+}
+
+uint64_t member_next(uint32_t *cursor)
+{
+    uint32_t end = slots_end();
+
+    for (uint32_t slot = *cursor ? *cursor : 1; slot < end; slot++) {
+        uint64_t life = atomic_load(&slot_record(slot)->life);
+
+        if (life_state(life) == MEMBER_LIVE) {
+            *cursor = slot + 1;
+            return id_make(slot, life_generation(life));
+        }
+    }
+    *cursor = end;
+    return 0;
+}
