@@ -181,7 +181,7 @@ int cell_new(struct handle_table *t, enum piu_kind kind, size_t size,
     return block_new_into(size, &cell_begin(t, *ret_number, kind)->object, &made);
 }
 
-int cell_adopt(struct handle_table *t, struct piu_queue *q, uint64_t *ret_number)
+int cell_new_queue(struct handle_table *t, struct piu_queue *q, uint64_t *ret_number)
 {
     struct cell *c;
     int r = cell_vacant(t, ret_number);

@@ -98,7 +98,7 @@ bool cell_count(struct handle_table *t, struct cell *c, int change, ledger_entry
 /* A new object, which looks as if the caller were ending it (H5). */
 int cell_new(struct handle_table *t, enum piu_kind kind, size_t size,
              uint64_t *ret_number);
-int cell_adopt(struct handle_table *t, struct piu_queue *q, uint64_t *ret_number);
+int cell_new_queue(struct handle_table *t, struct piu_queue *q, uint64_t *ret_number);
 
 /* Outside the gate, by its ender. */
 void cell_end(struct cell *c);

@@ -206,7 +206,7 @@ int piu_hold_queue(struct piu_hold *ret, struct piu_queue *q)
     t = r == 0 ? ledger_enter(&r) : NULL;
     if (!t)
         return r;
-    r = cell_adopt(t, q, &number);
+    r = cell_new_queue(t, q, &number);
     if (r == 0)
         hold_fill(t, ret, cell_at(t, number), number);
     ledger_leave(t);

@@ -391,7 +391,7 @@ void block_each(enum block_purpose purpose,
                 void (*function)(void *block, uint64_t owner, void *argument),
                 void *argument)
 {
-    for (uint64_t unit = 0; unit < committed();) {
+    for (uint64_t unit = 0; unit < heap_committed();) {
         const struct shape *shape;
         struct span *s = span_at(unit, &shape);
 
