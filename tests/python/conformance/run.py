@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""usage: run.py [--suite LIST] [--jobs N] [PYTHON]...
+"""usage: run.py [--suite NAME]... [--jobs N] [--only TEXT] [PYTHON]...
 
-CPython's own multiprocessing tests, with piu in place of the stdlib's package: by piu.install()
+CPython's own multiprocessing tests and those of concurrent.futures that start processes, with piu in place of the stdlib's package: by piu.install()
 ("alias") and as another name for it ("import-as").  What the stdlib passes in the same run piu must
 pass, save the methods in `differences`.  Without PYTHON: each CPython from 3.11 on that has
 headers and test files.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parents[2]
+SUITES = ['fork', 'spawn', 'forkserver', 'main_handling', 'futures']
 MODES = {'alias': ['--hook', 'piu:install'], 'import-as': []}
 FACTS = '''
 import json, os, sys, sysconfig
@@ -25,7 +26,8 @@ print(json.dumps(dict(
     path=os.path.realpath(sys.executable),
     headers=os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")),
     tests=os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "test",
-                                      "_test_multiprocessing.py")))))
+                                      "_test_multiprocessing.py")),
+    library=sysconfig.get_path("stdlib"))))
 '''
 
 
@@ -60,6 +62,15 @@ def build_for(python, version):
     return copy
 
 
+def futures_tests(library):
+    """concurrent.futures' test modules: one, from 3.12 on a package of them; '': not there."""
+    package = Path(library, 'test', 'test_concurrent_futures')
+    if package.with_suffix('.py').exists():
+        return 'test.test_concurrent_futures'
+    return ','.join(sorted('test.test_concurrent_futures.' + file.stem
+                           for file in package.glob('test_*.py')))
+
+
 def outcomes(python, substitute, options, log):
     """{test: outcome}"""
     log.unlink(missing_ok=True)
@@ -75,9 +86,18 @@ def known_differences():
     return {line.split()[0] for line in lines if line.startswith('test_')}
 
 
-def check(python, options):
-    version = '.'.join(map(str, facts_of(python)['version']))
+def check(python, given):
+    facts = facts_of(python)
+    version = '.'.join(map(str, facts['version']))
     package = build_for(python, version)
+    options = ['--jobs', given.jobs, '--test-timeout', '60']
+    if given.suite == 'futures':
+        if not futures_tests(facts['library']):
+            print(f'python {version} futures: these tests are not installed')
+            return 0, 0
+        options += ['--suite', futures_tests(facts['library']), '--only', 'Process']
+    else:
+        options += ['--suite', given.suite] + (['--only', given.only] if given.only else [])
     log = package.parent / 'conformance.json'
     stock = outcomes(python, 'stock', options, log)
     can = [name for name, outcome in stock.items() if outcome == 'pass']
@@ -89,7 +109,7 @@ def check(python, options):
         for name in not_passed:
             if name not in differ:
                 print(f'FAILED  {version} {mode} {name}: {ours.get(name, "not run")}')
-        print(f'python {version} {mode:9}: of {len(can)} that the stdlib passes '
+        print(f'python {version} {given.suite} {mode}: of {len(can)} that the stdlib passes '
               f'{len(can) - len(not_passed)} pass, {len(differ)} differ as written down, '
               f'{len(not_passed) - len(differ)} fail', flush=True)
         bad += len(not_passed) - len(differ)
@@ -98,17 +118,17 @@ def check(python, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[1])
-    parser.add_argument('--suite', default='fork,spawn,forkserver,main_handling')
+    parser.add_argument('--suite', action='append', choices=SUITES, help='default: all')
     parser.add_argument('--jobs', default=str(2 * os.cpu_count()))
-    parser.add_argument('--only', default='')
+    parser.add_argument('--only', default='', help='classes whose name contains this')
     parser.add_argument('python', nargs='*')
     given = parser.parse_args()
-    options = ['--suite', given.suite, '--jobs', given.jobs, '--test-timeout', '60']
-    options += ['--only', given.only] if given.only else []
+    suites = given.suite or SUITES
     failed = passed = 0
     for python in given.python or interpreters():
-        bad, good = check(python, options)
-        failed, passed = failed + bad, passed + good
+        for given.suite in suites:
+            bad, good = check(python, given)
+            failed, passed = failed + bad, passed + good
     print(f'{passed} passed, {failed} failed')
     return failed > 0 or passed == 0
 
