@@ -16,7 +16,7 @@ from multiprocessing import context, spawn, util
 
 from . import _piu
 
-_state = {'begun': False, 'installed': False}
+_state = {'begun': False, 'installed': False, 'joined': None}
 
 
 def joined(text, descriptor, installed):
@@ -26,7 +26,9 @@ def joined(text, descriptor, installed):
 
 def enter(text, descriptor, installed):
     """This process is of its starter's family, and uses piu as its starter does."""
-    _piu._join(text, descriptor)
+    if _state['joined'] != (os.getpid(), text):  # once: the descriptor may be closed then
+        _piu._join(text, descriptor)
+        _state['joined'] = os.getpid(), text
     if installed:
         from ._patch import install
         install()

@@ -144,10 +144,11 @@ class DropInTest(unittest.TestCase):
                 with lock, given:
                     print('used', flush=True)
             if __name__ == '__main__':
+                import the_script
                 context = piu.get_context('forkserver')
-                context.set_forkserver_preload(['__main__'])
+                context.set_forkserver_preload(['the_script'])
                 for _ in range(2):
-                    process = context.Process(target=use, args=(context.Lock(),))
+                    process = context.Process(target=the_script.use, args=(context.Lock(),))
                     process.start()
                     process.join()
         '''), 'used\nused\n')
