@@ -5,6 +5,7 @@ build = build
 bench = build-bench
 
 .PHONY: all demo test conformance bench bench-deps check install format clean
+.PHONY: kill kill-quick kill-pairs kill-selftest
 
 all: $(build)/build.ninja
 	@meson compile -C $(build)
@@ -26,6 +27,19 @@ test: all
 conformance:
 	@tools/setup build conformance
 	@tests/python/conformance/run.py $(if $(SUITE),--suite $(SUITE)) $(PYTHON)
+
+# SIGKILL at every instruction: docs/design/proof.md.  ONLY=lock: of that structure
+kill: all
+	@$(build)/tests/step/kill $(ONLY)
+
+kill-quick: all
+	@$(build)/tests/step/kill --quick $(ONLY)
+
+kill-pairs: all
+	@$(build)/tests/step/kill --pairs $(ONLY)
+
+kill-selftest: all
+	@$(build)/tests/step/kill --selftest $(ONLY)
 
 bench: $(bench)/build.ninja
 	@meson compile -C $(bench)

@@ -1,0 +1,708 @@
+/* A case, kill by kill, in a process of its own. */
+#include "kill.h"
+
+#include "os/clock.h"
+#include "shm/block.h"
+
+#include <piu.h>
+
+#include <limits.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+/* Shared by the processes of a job. */
+struct control {
+    _Atomic pid_t victim;
+    _Atomic int ready[KILL_PEERS];
+    _Atomic int said; /* `words` were said by a child that failed */
+    char words[400];
+};
+
+/* The arena as it was after set_up(). */
+struct snapshot {
+    size_t header, table, heap; /* bytes of each that are kept */
+    unsigned char *bytes;
+};
+
+struct kill_now kill_now;
+
+static const struct kill_case *c;
+static const struct kill_plan *plan;
+static struct kill_count *count;
+static struct control *control;
+static struct snapshot snapshot;
+static void *state;
+static uint64_t blocks_before;
+static struct trace trace, other_trace;
+static pid_t job, peers[KILL_PEERS];
+static unsigned peer_number;
+static _Thread_local pid_t forked;
+
+static struct {
+    const char *phase;
+    size_t n, m;
+    bool stepped;
+} here;
+
+/* ---- Violations ------------------------------------------------------------------------ */
+
+static void children_kill(void)
+{
+    char path[64], line[8192], *p, *end;
+    long pid;
+
+    for (;;) {
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+        file = fopen(path, "re");
+        line[0] = '\0';
+        if (file && !fgets(line, sizeof(line), file))
+            line[0] = '\0';
+        if (file)
+            fclose(file);
+        for (p = line; (pid = strtol(p, &end, 10)) > 0; p = end)
+            kill((pid_t)pid, SIGKILL);
+        do
+            pid = waitpid(-1, NULL, WNOHANG | __WALL);
+        while (pid > 0);
+        if (pid < 0 && errno == ECHILD)
+            return;
+        sched_yield();
+    }
+}
+
+static const char *const deaths[] = {"kill", "exit", "exec"};
+
+/* All on one write, so that shares do not mix. */
+static _Noreturn void violation(const char *text)
+{
+    char message[3000];
+    int length;
+
+    alarm(0);
+    count->violations++;
+    length = snprintf(message, sizeof(message),
+                      "VIOLATION  %s/%s, instruction %zu of %zu%s: %s\n"
+                      "    %s: %s\n",
+                      c->structure, c->name, here.n, *trace.count,
+                      here.stepped ? " (single steps)" : "", trace_name(&trace, here.n),
+                      here.phase, text);
+    if (c->other)
+        length += snprintf(message + length, sizeof(message) - (size_t)length,
+                           "    B stood at %zu of %zu: %s\n", here.m, *other_trace.count,
+                           trace_name(&other_trace, here.m));
+    if (control->said)
+        length += snprintf(message + length, sizeof(message) - (size_t)length,
+                           "    a child said: %s\n", control->words);
+    length += snprintf(message + length, sizeof(message) - (size_t)length,
+                       "    again: build/tests/step/%s %s%s/%s --at %zu",
+                       program_invocation_short_name, c->twin ? "--selftest " : "",
+                       c->structure, c->name, here.n);
+    if (c->other)
+        length += snprintf(message + length, sizeof(message) - (size_t)length,
+                           " --with %zu", here.m);
+    length += snprintf(message + length, sizeof(message) - (size_t)length,
+                       " --way %u --by %s\n", kill_now.way, deaths[kill_now.how]);
+    if (!c->twin || plan->at != SIZE_MAX)
+        (void)!write(STDOUT_FILENO, message, (size_t)length);
+    children_kill();
+    _exit(1);
+}
+
+/* A check of test.h that does not hold, in any of the processes. */
+void test_fail(const char *file, int line, const char *format, ...)
+{
+    char text[300], whole[400];
+    const char *base = strrchr(file, '/');
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    snprintf(whole, sizeof(whole), "%s:%d: %s", base ? base + 1 : file, line, text);
+    if (getpid() == job)
+        violation(whole);
+    if (control && !control->said) {
+        memcpy(control->words, whole, sizeof(whole));
+        control->said = 1;
+    }
+    _exit(1);
+}
+
+void test_check_eq(const char *file, int line, const char *expr, long long a, long long b)
+{
+    if (a != b)
+        test_fail(file, line, "%s: %lld, %lld", expr, a, b);
+}
+
+void test_check_str(const char *file, int line, const char *expr, const char *a,
+                    const char *b)
+{
+    if (strcmp(a, b) != 0)
+        test_fail(file, line, "%s: \"%s\", \"%s\"", expr, a, b);
+}
+
+uint64_t kill_who(void)
+{
+    uint64_t who = 0;
+
+    CHECK_EQ(member_who(&who), 0);
+    return who;
+}
+
+static void become_self(void)
+{
+    /* as if it had waited on our one CPU before: nobody spins for it */
+    atomic_store(&member_of(kill_who())->cpu, (uint32_t)sched_getcpu() + 1);
+}
+
+static void become_member(void)
+{
+    if (!c->stranger && !c->fresh)
+        become_self();
+}
+
+pid_t test_fork(void)
+{
+    forked = fork();
+    CHECK(forked >= 0);
+    if (forked == 0)
+        become_member();
+    return forked;
+}
+
+pid_t test_forked(void)
+{
+    return forked;
+}
+
+int child_wait(pid_t pid)
+{
+    int status;
+
+    while (waitpid(pid, &status, 0) < 0)
+        CHECK_EQ(errno, EINTR);
+    return status;
+}
+
+void test_die(void)
+{
+    kill(getpid(), SIGKILL);
+    for (;;)
+        pause();
+}
+
+void *test_shared(size_t size)
+{
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(memory != MAP_FAILED);
+    return memory;
+}
+
+void test_pause(const char *file, int line, const char *expr)
+{
+    (void)file, (void)line, (void)expr;
+    nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+}
+
+static void hangs(int signal)
+{
+    (void)signal;
+    violation("it hangs");
+}
+
+static void crashed(int signal)
+{
+    char text[64];
+
+    snprintf(text, sizeof(text), "the survivor got signal %d", signal);
+    if (getpid() == job)
+        violation(text);
+    _exit(1);
+}
+
+/* ---- The arena put back ------------------------------------------------------------------- */
+
+static unsigned char *part(size_t which, size_t *ret_size)
+{
+    struct arena_header *h = arena_header();
+    size_t units = (size_t)atomic_load(&h->used_top);
+
+    switch (which) {
+    case 0:
+        *ret_size = ARENA_MEMBERS + (size_t)h->members_committed * MEMBER_SIZE;
+        return arena.base;
+    case 1:
+        *ret_size = units * sizeof(uint64_t);
+        return arena.base + h->unit_table;
+    default:
+        *ret_size = units * UNIT_SIZE;
+        return arena.base + h->heap;
+    }
+}
+
+static void snapshot_take(void)
+{
+    size_t *sizes[] = {&snapshot.header, &snapshot.table, &snapshot.heap}, all = 0;
+    unsigned char *to;
+
+    for (size_t i = 0; i < 3; i++) {
+        part(i, sizes[i]);
+        all += *sizes[i];
+    }
+    free(snapshot.bytes);
+    to = snapshot.bytes = malloc(all);
+    CHECK(to);
+    for (size_t i = 0; i < 3; i++) {
+        size_t size;
+
+        memcpy(to, part(i, &size), *sizes[i]);
+        to += *sizes[i];
+    }
+}
+
+/* Only what differs is written; what has grown since reads zero again. */
+static void page_back(unsigned char *to, const unsigned char *from, size_t size)
+{
+    for (size_t i = 0; i < size; i += 4096) {
+        size_t some = size - i < 4096 ? size - i : 4096;
+
+        if (memcmp(to + i, from + i, some) != 0)
+            memcpy(to + i, from + i, some);
+    }
+}
+
+static void snapshot_restore(void)
+{
+    size_t sizes[] = {snapshot.header, snapshot.table, snapshot.heap};
+    const unsigned char *from = snapshot.bytes + snapshot.header;
+    size_t grown;
+
+    for (size_t i = 3; i-- > 0;) { /* the header last: it says how much has grown */
+        unsigned char *to = part(i, &grown);
+
+        from =
+            snapshot.bytes + (i > 0 ? snapshot.header : 0) + (i > 1 ? snapshot.table : 0);
+        if (grown > sizes[i])
+            memset(to + sizes[i], 0, grown - sizes[i]);
+        page_back(to, from, sizes[i]);
+    }
+}
+
+long kill_blocks(void)
+{
+    return (long)block_count() - (long)blocks_before;
+}
+
+/* ---- Peers ----------------------------------------------------------------------------------- */
+
+/* The letter of /proc/PID/stat; Z too where there is no such process. */
+static char process_state(pid_t pid)
+{
+    char path[40], line[256], *p = NULL;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    if (!file)
+        return 'Z';
+    if (fgets(line, sizeof(line), file))
+        p = strrchr(line, ')');
+    fclose(file);
+    return p ? p[2] : 'Z';
+}
+
+void peer_is_ready(void)
+{
+    control->ready[peer_number] = 1;
+}
+
+void peer_awaits_victim(void)
+{
+    pid_t victim;
+
+    while ((victim = control->victim) == 0 || !strchr("SZ", process_state(victim)))
+        test_pause(NULL, 0, NULL);
+}
+
+pid_t peer_pid(unsigned i)
+{
+    return peers[i];
+}
+
+void peer_join(unsigned i)
+{
+    pid_t pid = peers[i];
+    int status;
+
+    here.phase = "a peer does not go on";
+    status = child_wait(pid);
+    here.phase = "the survivor";
+    peers[i] = 0;
+    CHECK_EQ(status, 0);
+}
+
+static void peer_start(unsigned i)
+{
+    control->ready[i] = 0;
+    peers[i] = test_fork();
+    if (peers[i] == 0) {
+        peer_number = i;
+        c->peers[i](state);
+        exit(0);
+    }
+    test_wait_until(control->ready[i] && process_state(peers[i]) == 'S');
+}
+
+static void peers_end(void)
+{
+    for (unsigned i = 0; i < KILL_PEERS; i++)
+        if (peers[i]) {
+            kill(peers[i], SIGKILL);
+            child_wait(peers[i]);
+            peers[i] = 0;
+        }
+}
+
+/* ---- One kill ------------------------------------------------------------------------------ */
+
+static void a_prepares(void *unused)
+{
+    (void)unused;
+    become_member();
+    if (c->prepare)
+        c->prepare(state);
+}
+
+static void a_operates(void *unused)
+{
+    (void)unused;
+    c->operation(state);
+}
+
+static void b_prepares(void *unused)
+{
+    (void)unused;
+    become_member();
+    if (c->other_prepare)
+        c->other_prepare(state);
+}
+
+static void b_operates(void *unused)
+{
+    (void)unused;
+    c->other(state);
+}
+
+static const struct work a_work = {a_prepares, a_operates, NULL},
+                         b_work = {b_prepares, b_operates, NULL};
+
+void kill_victim_is(pid_t pid)
+{
+    control->victim = pid;
+}
+
+static void run_begin(void)
+{
+    here.phase = "setting up";
+    control->said = 0;
+    control->victim = 0;
+    alarm((unsigned)plan->guard);
+    if (c->fresh) {
+        memset(state, 0, c->size);
+        if (c->set_up)
+            c->set_up(state);
+    } else {
+        snapshot_restore();
+    }
+    for (unsigned i = 0; i < KILL_PEERS && c->peers[i]; i++)
+        peer_start(i);
+    here.phase = "the victim does not come there";
+}
+
+static void run_end(struct victim *a)
+{
+    alarm((unsigned)plan->guard);
+    here.phase = "the survivor";
+    if (c->check)
+        c->check(state);
+    if (arena.base) {
+        member_sweep_dead(true);
+        CHECK(block_check());
+    }
+    alarm(0);
+    peers_end();
+    victim_reap(a);
+}
+
+/* A alone: killed after its n-th; what has to be recorded is. */
+enum how_to { RECORD, BREAKPOINT, STEPS };
+
+static bool run_alone(enum how_to to, size_t n)
+{
+    struct victim a;
+    bool there = true;
+
+    run_begin();
+    victim_start(&a, &a_work);
+    if (to == RECORD)
+        CHECK(victim_record(&a, &trace, TRACE_MAX));
+    else if (to == STEPS)
+        there = victim_step_to(&a, &trace, n);
+    else
+        there = victim_to(&a, &trace, n);
+    kill_now.ended = to == RECORD || !there || n >= *trace.count;
+    victim_die(&a, kill_now.how);
+    count->kills++;
+    run_end(&a);
+    return there;
+}
+
+/* B stands at its m-th while A is killed at its n-th (or its whole way is recorded). */
+static bool run_pair(enum how_to to, size_t n, size_t m)
+{
+    struct victim a, b;
+    bool there = true, comes = true;
+
+    run_begin();
+    victim_start(&b, &b_work);
+    if (!victim_to(&b, &other_trace, m))
+        there = false;
+    victim_start(&a, &a_work);
+    if (to == RECORD)
+        there = comes = victim_record(&a, &trace, n);
+    else
+        there &= victim_to(&a, &trace, n);
+    kill_now.ended = comes && n >= *trace.count;
+    victim_die(&a, kill_now.how);
+    here.phase = "B does not go on";
+    alarm((unsigned)plan->guard);
+    victim_to(&b, &other_trace, SIZE_MAX);
+    victim_die(&b, DEATH_KILL);
+    count->pairs++;
+    run_end(&a);
+    return there;
+}
+
+/* In a process of its own, where there must be a new family. */
+static bool run_fresh(enum how_to to, size_t n)
+{
+    pid_t pid = fork();
+    int status;
+
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        bool there;
+
+        job = getpid();
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        there = run_alone(to, n);
+        children_kill();
+        _exit(there ? 0 : 3);
+    }
+    status = child_wait(pid);
+    if (!WIFEXITED(status))
+        violation("the survivor was killed");
+    return WEXITSTATUS(status) == 0;
+}
+
+static bool run_one(enum how_to to, size_t n)
+{
+    bool there;
+
+    here.n = n;
+    here.stepped = to == STEPS;
+    there = c->fresh ? run_fresh(to, n) : run_alone(to, n);
+    if (there || to == STEPS)
+        return there;
+    count->missed++;
+    return run_one(STEPS, n);
+}
+
+/* ---- All of them ------------------------------------------------------------------------------ */
+
+/* The i-th of 0 .. most, spread; each once if i goes to most. */
+static size_t spread(size_t i, size_t most)
+{
+    size_t stride = (size_t)((double)(most + 1) * 0.618) | 1, a, b;
+
+    for (;; stride++) {
+        for (a = stride, b = most + 1; b;) {
+            size_t rest = a % b;
+
+            a = b;
+            b = rest;
+        }
+        if (a == 1)
+            return i * stride % (most + 1);
+    }
+}
+
+static void record(void)
+{
+    kill_now = (struct kill_now){0};
+    here.n = SIZE_MAX;
+    if (c->fresh) {
+        run_one(RECORD, SIZE_MAX);
+        return;
+    }
+    run_one(BREAKPOINT, SIZE_MAX); /* symbols, caches, the heap's first pieces */
+    run_one(RECORD, SIZE_MAX);
+}
+
+static bool is_wanted(int wanted, unsigned value)
+{
+    return wanted < 0 || (unsigned)wanted == value;
+}
+
+/* At one instruction: each way, and now and then the other deaths. */
+static void all_at(size_t n, size_t i)
+{
+    unsigned ways = c->ways ? c->ways : 1;
+
+    for (unsigned how = 0; how < DEATHS; how++)
+        for (unsigned way = 0; way < ways; way++) {
+            bool due = how == DEATH_KILL ? !plan->budget || way == i % ways
+                                         : i % 16 == 5 * how && way == i / 16 % ways;
+
+            if (plan->at != SIZE_MAX)
+                due = is_wanted(plan->way, way) && is_wanted(plan->how, how);
+            if (!due)
+                continue;
+            kill_now = (struct kill_now){.way = way, .how = (enum death)how};
+            run_one(BREAKPOINT, n);
+        }
+}
+
+static void all_alone(void)
+{
+    size_t many;
+
+    record();
+    many = *trace.count + 1;
+    if (plan->budget && plan->budget < many)
+        many = plan->budget;
+    if (plan->at != SIZE_MAX) {
+        all_at(plan->at < *trace.count ? plan->at : *trace.count, 0);
+        return;
+    }
+    for (size_t i = count->next[plan->share]; i < many; i++) {
+        count->next[plan->share] = i + 1;
+        if (i % plan->shares != plan->share)
+            continue;
+        count->points++;
+        all_at(spread(i, *trace.count), i / plan->shares);
+        if (count->violations && c->twin)
+            return;
+    }
+}
+
+static void record_other(void)
+{
+    struct victim a = {0}, b;
+
+    run_begin();
+    victim_start(&b, &b_work);
+    CHECK(victim_record(&b, &other_trace, TRACE_MAX));
+    victim_die(&b, DEATH_KILL);
+    run_begin();
+    victim_start(&a, &a_work);
+    CHECK(victim_record(&a, &trace, TRACE_MAX));
+    victim_die(&a, DEATH_KILL);
+    alarm(0);
+}
+
+/* Rows: where B stands.  A's way there may be another than alone, and end in a wait. */
+static void all_pairs(void)
+{
+    size_t limit, rows, step = 1;
+    bool ends;
+
+    record_other();
+    limit = *trace.count + 200;
+    rows = *other_trace.count + 1;
+    if (plan->budget && plan->budget < rows * *trace.count)
+        step = 1 + rows * *trace.count / plan->budget;
+    kill_now = (struct kill_now){0};
+    for (size_t i = count->next[plan->share]; i < rows; i++) {
+        size_t m = plan->with != SIZE_MAX ? plan->with : spread(i, rows - 1);
+
+        count->next[plan->share] = i + 1;
+        if (i % plan->shares != plan->share)
+            continue;
+        here.m = m;
+        here.n = 0;
+        ends = run_pair(RECORD, limit, m);
+        for (size_t n = i % step; n < *trace.count + ends; n += step) {
+            here.n = plan->at != SIZE_MAX ? plan->at : n;
+            kill_now.way = (unsigned)(n + m) % (c->ways ? c->ways : 1);
+            if (plan->way >= 0)
+                kill_now.way = (unsigned)plan->way;
+            if (!run_pair(BREAKPOINT, here.n, m))
+                count->missed++;
+            if (plan->at != SIZE_MAX)
+                return;
+        }
+    }
+}
+
+static void begin(void)
+{
+    cpu_set_t cpus;
+    int cpu = -1, wanted;
+
+    /* one CPU: nobody spins, and every run goes the same way */
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0) {
+        wanted = (int)plan->share % CPU_COUNT(&cpus);
+        do
+            wanted -= CPU_ISSET(++cpu, &cpus) ? 1 : 0;
+        while (wanted >= 0);
+        CPU_ZERO(&cpus);
+        CPU_SET(cpu, &cpus);
+        sched_setaffinity(0, sizeof(cpus), &cpus);
+    }
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    signal(SIGALRM, hangs);
+    signal(SIGSEGV, crashed);
+    signal(SIGBUS, crashed);
+    control = test_shared(sizeof(*control));
+    trace = trace_new();
+    other_trace = trace_new();
+}
+
+void kill_job(const struct kill_case *case_, const struct kill_plan *plan_,
+              struct kill_count *count_)
+{
+    c = case_;
+    plan = plan_;
+    count = count_;
+    job = getpid();
+    begin();
+    if (c->fresh) {
+        state = test_shared(c->size ? c->size : 1);
+    } else {
+        here.phase = "setting up";
+        become_self();
+        state = piu_shared_new(1, c->size ? c->size : 1);
+        CHECK(state);
+        blocks_before = block_count();
+        alarm((unsigned)plan->guard);
+        if (c->set_up)
+            c->set_up(state);
+        snapshot_take();
+    }
+    if (c->other)
+        all_pairs();
+    else
+        all_alone();
+    _exit(0);
+}

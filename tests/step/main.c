@@ -1,0 +1,328 @@
+/*
+ * usage: kill [MODE] [OPTION]... [STRUCTURE[/CASE]]...
+ *
+ *     --all        every instruction of every case (the default)
+ *     --quick      some of each, about 10,000, and some pairs
+ *     --pairs      the grids of two
+ *     --selftest   the broken twins: each must be caught
+ *     --list       the cases
+ *     --at N [--with M] [--way W] [--by kill|exit|exec]   this one of the case that is named
+ *     -j JOBS      so many processes; as many as there are CPUs
+ */
+#include "kill.h"
+
+#include <limits.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#define QUICK_KILLS 11000
+#define QUICK_PAIRS 1500
+#define GIVE_UP     5 /* violations of one case */
+
+enum mode { ALL, QUICK, PAIRS, SELFTEST };
+
+static struct kill_case *cases, **cases_end = &cases;
+static char idle[PATH_MAX];
+
+static struct {
+    enum mode mode;
+    bool list;
+    unsigned jobs;
+    char **names;
+    int name_count;
+} options;
+
+static struct kill_plan plan = {
+    .at = SIZE_MAX, .with = SIZE_MAX, .way = -1, .how = -1, .guard = 20};
+
+void kill_register(struct kill_case *c)
+{
+    *cases_end = c;
+    cases_end = &c->next;
+}
+
+const char *kill_idle_program(void)
+{
+    return idle;
+}
+
+/* ---- Which ----------------------------------------------------------------------------------- */
+
+static bool is_named(const struct kill_case *c)
+{
+    char name[200];
+
+    snprintf(name, sizeof(name), "%s/%s", c->structure, c->name);
+    for (int i = 0; i < options.name_count; i++)
+        if (strcmp(options.names[i], c->structure) == 0 ||
+            strcmp(options.names[i], name) == 0)
+            return true;
+    return options.name_count == 0;
+}
+
+static bool is_due(const struct kill_case *c)
+{
+    if (!is_named(c) || c->twin != (options.mode == SELFTEST))
+        return false;
+    if (options.mode == PAIRS)
+        return c->other != NULL;
+    return options.mode != ALL || !c->other || plan.at != SIZE_MAX;
+}
+
+static size_t count_due(bool pairs)
+{
+    size_t many = 0;
+
+    for (const struct kill_case *c = cases; c; c = c->next)
+        many += is_due(c) && (c->other != NULL) == pairs;
+    return many;
+}
+
+/* ---- Running --------------------------------------------------------------------------------- */
+
+static double seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static pid_t share_start(const struct kill_case *c, unsigned share,
+                         struct kill_count *count)
+{
+    pid_t pid = fork();
+
+    if (pid < 0) {
+        perror("fork");
+        exit(2);
+    }
+    if (pid == 0) {
+        plan.share = share;
+        kill_job(c, &plan, count);
+    }
+    return pid;
+}
+
+static bool share_goes_on(const struct kill_case *c, const struct kill_count *count)
+{
+    return !c->twin && plan.at == SIZE_MAX && count->violations < GIVE_UP;
+}
+
+/* All shares of a case at once; one that met a violation goes on behind it in a new process. */
+static bool case_run(const struct kill_case *c, struct kill_count *count)
+{
+    pid_t pids[64];
+    unsigned running = plan.shares;
+    bool sound = true;
+    int status;
+
+    for (unsigned i = 0; i < plan.shares; i++)
+        pids[i] = share_start(c, i, count);
+    while (running > 0) {
+        pid_t pid = wait(&status);
+        unsigned i = 0;
+
+        if (pid < 0)
+            continue;
+        while (pids[i] != pid)
+            i++;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 1 && share_goes_on(c, count)) {
+            pids[i] = share_start(c, i, count);
+            continue;
+        }
+        sound &= WIFEXITED(status) && WEXITSTATUS(status) <= 1;
+        running--;
+    }
+    return sound;
+}
+
+static void case_print(const struct kill_case *c, const struct kill_count *count,
+                       double took, bool passed)
+{
+    char name[200];
+
+    snprintf(name, sizeof(name), "%s/%s", c->structure, c->name);
+    if (c->twin)
+        printf("%-7s %-52s after %zu kills\n", passed ? "caught" : "FAILED", name,
+               count->kills + count->pairs);
+    else
+        printf("%-7s %-52s %7zu %s %7zu kills %6.0f/s%s\n", passed ? "passed" : "FAILED",
+               name, c->other ? count->pairs : count->points,
+               c->other ? "pairs " : "points", count->kills + count->pairs * 2,
+               (double)(count->kills + count->pairs) / took,
+               count->missed ? " (some went another way)" : "");
+    fflush(stdout);
+}
+
+static struct kill_count *count_new(void)
+{
+    struct kill_count *count = mmap(NULL, sizeof(*count), PROT_READ | PROT_WRITE,
+                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (count == MAP_FAILED) {
+        perror("mmap");
+        exit(2);
+    }
+    return count;
+}
+
+static int run_all(void)
+{
+    size_t points = 0, kills = 0, pairs = 0, violations = 0, failed = 0, passed = 0;
+    size_t left = options.mode == QUICK ? QUICK_KILLS : 0, cases_left = count_due(false);
+    size_t pairs_budget =
+        options.mode == QUICK && count_due(true) ? 1 + QUICK_PAIRS / count_due(true) : 0;
+    double begin = seconds();
+
+    for (const struct kill_case *c = cases; c; c = c->next) {
+        struct kill_count *count;
+        double before = seconds();
+        bool sound;
+
+        if (!is_due(c))
+            continue;
+        count = count_new();
+        plan.budget = c->other ? pairs_budget : left ? 1 + left / cases_left : 0;
+        sound = case_run(c, count);
+        sound &= c->twin ? count->violations > 0 : count->violations == 0;
+        case_print(c, count, seconds() - before, sound);
+        *(sound ? &passed : &failed) += 1;
+        points += count->points;
+        kills += count->kills;
+        pairs += count->pairs;
+        violations += count->violations;
+        left -= left && !c->other ? (count->points < left ? count->points : left - 1) : 0;
+        cases_left -= !c->other;
+        munmap(count, sizeof(*count));
+    }
+    if (options.mode == SELFTEST)
+        printf("%zu broken twins caught, %zu not\n", passed, failed);
+    else
+        printf(
+            "%zu kill points, %zu kills, %zu pairs in %.0f s (%.0f/s), %zu violations\n",
+            points, kills + pairs, pairs, seconds() - begin,
+            (double)(kills + pairs) / (seconds() - begin), violations);
+    if (passed + failed == 0)
+        printf("no such case\n");
+    printf("%zu passed, %zu failed\n", passed, failed + (passed + failed == 0));
+    return failed > 0 || passed == 0;
+}
+
+/* ---- Options --------------------------------------------------------------------------------- */
+
+static size_t number_of(const char *text)
+{
+    char *end;
+    unsigned long long n = text ? strtoull(text, &end, 10) : 0;
+
+    if (!text || *end) {
+        fprintf(stderr, "%s: a number is needed\n", text ? text : "");
+        exit(2);
+    }
+    return (size_t)n;
+}
+
+static int death_of(const char *text)
+{
+    static const char *const names[] = {"kill", "exit", "exec"};
+
+    for (int i = 0; i < DEATHS; i++)
+        if (text && strcmp(text, names[i]) == 0)
+            return i;
+    fprintf(stderr, "--by kill, exit or exec\n");
+    exit(2);
+}
+
+static bool option_read(const char *name, const char *value)
+{
+    if (strcmp(name, "--at") == 0)
+        plan.at = number_of(value);
+    else if (strcmp(name, "--with") == 0)
+        plan.with = number_of(value);
+    else if (strcmp(name, "--way") == 0)
+        plan.way = (int)number_of(value);
+    else if (strcmp(name, "--by") == 0)
+        plan.how = death_of(value);
+    else if (strcmp(name, "--guard") == 0)
+        plan.guard = (int)number_of(value);
+    else if (strcmp(name, "-j") == 0)
+        options.jobs = (unsigned)number_of(value);
+    else
+        return false;
+    return true;
+}
+
+static void options_read(int argc, char **argv)
+{
+    static const char *const modes[] = {"--all", "--quick", "--pairs", "--selftest"};
+    int i;
+
+    for (i = 1; i < argc && argv[i][0] == '-'; i++) {
+        int mode = 0;
+
+        while (mode < 4 && strcmp(argv[i], modes[mode]) != 0)
+            mode++;
+        if (mode < 4) {
+            options.mode = (enum mode)mode;
+        } else if (strcmp(argv[i], "--list") == 0) {
+            options.list = true;
+        } else if (option_read(argv[i], argv[i + 1])) {
+            i++;
+        } else {
+            fprintf(
+                stderr,
+                "usage: %s [--all|--quick|--pairs|--selftest|--list] [-j JOBS]\n"
+                "       [--at N [--with M] [--way W] [--by kill|exit|exec]] [NAME]...\n",
+                argv[0]);
+            exit(2);
+        }
+    }
+    options.names = argv + i;
+    options.name_count = argc - i;
+    /* options may stand behind the name as well, as violations print them */
+    for (int k = i + 1; k + 1 < argc; k++)
+        if (argv[k][0] == '-' && option_read(argv[k], argv[k + 1])) {
+            options.name_count = options.name_count < k - i ? options.name_count : k - i;
+            k++;
+        }
+}
+
+static unsigned cpus(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+int main(int argc, char **argv)
+{
+    const char *reason;
+    ssize_t length = readlink("/proc/self/exe", idle, sizeof(idle) - 10);
+
+    idle[length > 0 ? length : 0] = '\0';
+    strcpy(strrchr(idle, '/') ? strrchr(idle, '/') + 1 : idle, "idle");
+    options_read(argc, argv);
+    if (options.list) {
+        for (const struct kill_case *c = cases; c; c = c->next)
+            if (is_named(c))
+                printf("%s/%s%s\n", c->structure, c->name,
+                       c->twin    ? "  (broken)"
+                       : c->other ? "  (pairs)"
+                                  : "");
+        return 0;
+    }
+    if (!victims_can_stop(&reason)) {
+        printf("skipped: %s\n0 passed, 0 failed, 1 skipped\n", reason);
+        return 77;
+    }
+    plan.shares = options.jobs ? options.jobs : cpus();
+    if (plan.shares > 64)
+        plan.shares = 64;
+    if (plan.at != SIZE_MAX)
+        plan.shares = 1;
+    if (options.mode == SELFTEST && plan.guard == 20)
+        plan.guard = 3;
+    return run_all();
+}

@@ -1,0 +1,356 @@
+/* Victims by ptrace: single steps once, hardware breakpoints from then on. */
+#include "victim.h"
+
+#include "kill.h"
+#include "symbol.h"
+
+#include <sys/mman.h>
+
+#if defined(__x86_64__)
+
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+
+struct trace trace_new(void)
+{
+    size_t bytes = TRACE_MAX * (sizeof(uint64_t) + 2 * sizeof(uint32_t)) + sizeof(size_t);
+    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct trace t;
+
+    CHECK(memory != MAP_FAILED);
+    t.at = (uint64_t *)(void *)memory;
+    t.from = (uint32_t *)(void *)(t.at + TRACE_MAX);
+    t.hits = t.from + TRACE_MAX;
+    t.count = (size_t *)(void *)(t.hits + TRACE_MAX);
+    return t;
+}
+
+const char *trace_name(const struct trace *t, size_t n)
+{
+    return n < *t->count ? symbol_name(t->at[n]) : "its end";
+}
+
+/* Where a child stands before its first and behind its last instruction: behind the trap. */
+static __attribute__((noinline)) void trap(void)
+{
+    __asm__ volatile("int3" ::: "memory");
+}
+
+/* A system call that can be put under any victim. */
+__asm__(".text\n.globl step_syscall\nstep_syscall:\n    syscall\n    ud2\n");
+extern const char step_syscall[];
+
+static _Noreturn void child_runs(const struct work *work)
+{
+    if (work->prepare)
+        work->prepare(work->argument);
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+        test_fail(__FILE__, __LINE__, "ptrace: %s", strerror(errno));
+    trap();
+    work->operation(work->argument);
+    trap();
+    _exit(3); /* never: it is killed in the trap */
+}
+
+static uint64_t stopped_at(pid_t pid)
+{
+    return (uint64_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user_regs_struct, rip),
+                            NULL);
+}
+
+/* Until it stops; SIGTRAPs are ours, other signals are its own.  false: it has ended. */
+static bool go_on(struct victim *v, int request)
+{
+    long signal = 0;
+    int status;
+
+    for (;;) {
+        if (ptrace(request, v->pid, NULL, signal) < 0)
+            CHECK_EQ(errno, ESRCH); /* something killed it, as piu does with daemons */
+        CHECK_EQ(waitpid(v->pid, &status, 0), v->pid);
+        if (!WIFSTOPPED(status)) {
+            v->pid = 0;
+            return false;
+        }
+        if (WSTOPSIG(status) == SIGTRAP)
+            return true;
+        signal = WSTOPSIG(status);
+    }
+}
+
+void victim_start(struct victim *v, const struct work *work)
+{
+    int status;
+
+    v->pid = fork();
+    CHECK(v->pid >= 0);
+    if (v->pid == 0)
+        child_runs(work);
+    kill_victim_is(v->pid);
+    CHECK_EQ(waitpid(v->pid, &status, 0), v->pid);
+    if (!WIFSTOPPED(status))
+        test_fail(__FILE__, __LINE__, "the victim ended before it was traced: status %x",
+                  status);
+    v->end = stopped_at(v->pid);
+}
+
+static bool break_at(pid_t pid, uint64_t at)
+{
+    return ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[0]), at) == 0 &&
+           ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]),
+                  at ? 1L : 0L) == 0;
+}
+
+static __attribute__((noinline)) void nothing(void)
+{
+    __asm__ volatile("" ::: "memory");
+}
+
+bool victims_can_stop(const char **ret_reason)
+{
+    struct victim v = {.pid = fork()};
+    int status;
+    bool can;
+
+    if (v.pid == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+            _exit(1);
+        trap();
+        nothing();
+        _exit(0);
+    }
+    *ret_reason = "ptrace is not allowed here";
+    if (v.pid < 0 || waitpid(v.pid, &status, 0) != v.pid || !WIFSTOPPED(status))
+        return false;
+    *ret_reason = "this machine has no hardware breakpoints";
+    can = break_at(v.pid, (uint64_t)(uintptr_t)nothing) && go_on(&v, PTRACE_CONT) &&
+          stopped_at(v.pid) == (uint64_t)(uintptr_t)nothing;
+    victim_reap(&v);
+    return can;
+}
+
+/* ---- The trace -------------------------------------------------------------------------- */
+
+/* One step, also of a repeated instruction and a call that begins again. */
+static bool step_one(struct victim *v, uint64_t *at)
+{
+    uint64_t before = *at;
+
+    do {
+        if (!go_on(v, PTRACE_SINGLESTEP))
+            return false;
+        *at = stopped_at(v->pid);
+    } while (*at == before);
+    return *at != v->end;
+}
+
+/* Open addressing: how often each address has come so far. */
+static uint32_t *hits_find(uint64_t *keys, uint32_t *counts, uint64_t at)
+{
+    size_t i = (at * UINT64_C(0x9e3779b97f4a7c15)) >> 43;
+
+    while (keys[i] && keys[i] != at)
+        i = (i + 1) % (2 * TRACE_MAX);
+    keys[i] = at;
+    return &counts[i];
+}
+
+static void trace_plan(struct trace *t)
+{
+    uint64_t *keys = calloc(2 * TRACE_MAX, sizeof(*keys));
+    uint32_t *counts = calloc(2 * TRACE_MAX, sizeof(*counts));
+    size_t cost = SIZE_MAX / 2;
+
+    CHECK(keys && counts);
+    for (size_t n = 0; n < *t->count; n++) {
+        uint32_t hits = ++*hits_find(keys, counts, t->at[n]);
+
+        t->hits[n] = hits;
+        /* a single step costs about as much as a breakpoint that is hit */
+        t->from[n] = hits <= cost + 1 ? (uint32_t)n : t->from[n - 1];
+        cost = hits <= cost + 1 ? hits : cost + 1;
+    }
+    free(keys);
+    free(counts);
+}
+
+static int64_t clock_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+bool victim_record(struct victim *v, struct trace *t, size_t limit)
+{
+    uint64_t at = v->end; /* the first instruction lies behind the trap, as the last */
+    size_t count = 0;
+    bool ended = false;
+
+    while (count < limit && count < TRACE_MAX) {
+        int64_t before = clock_ns();
+
+        ended = !step_one(v, &at);
+        if (ended)
+            break;
+        t->at[count++] = at;
+        if (limit < TRACE_MAX && count > limit / 2 && clock_ns() - before > 4000000)
+            break;
+    }
+    *t->count = count;
+    trace_plan(t);
+    return ended;
+}
+
+static bool to_end(struct victim *v)
+{
+    uint64_t at;
+
+    if (v->pid == 0)
+        return true;
+    break_at(v->pid, 0);
+    do {
+        if (!go_on(v, PTRACE_CONT))
+            return true;
+        at = stopped_at(v->pid);
+    } while (at != v->end);
+    return true;
+}
+
+bool victim_to(struct victim *v, const struct trace *t, size_t n)
+{
+    size_t anchor;
+    uint64_t at;
+
+    if (n >= *t->count)
+        return to_end(v);
+    anchor = t->from[n];
+    if (!break_at(v->pid, t->at[anchor]))
+        return victim_step_to(v, t, n);
+    for (uint32_t hits = t->hits[anchor]; hits > 0; hits--)
+        if (!go_on(v, PTRACE_CONT) || (at = stopped_at(v->pid)) == v->end)
+            return false;
+    at = t->at[anchor];
+    for (; anchor < n; anchor++)
+        if (!step_one(v, &at))
+            return false;
+    return at == t->at[n];
+}
+
+bool victim_step_to(struct victim *v, const struct trace *t, size_t n)
+{
+    uint64_t at = v->end;
+
+    if (n >= *t->count)
+        return to_end(v);
+    for (size_t i = 0; i <= n; i++)
+        if (!step_one(v, &at))
+            return false;
+    return true;
+}
+
+/* ---- Deaths ------------------------------------------------------------------------------ */
+
+static void call_under(struct victim *v, long number, uint64_t a, uint64_t b, uint64_t c)
+{
+    struct user_regs_struct r;
+
+    CHECK_EQ(ptrace(PTRACE_GETREGS, v->pid, NULL, &r), 0);
+    r.rip = (uint64_t)(uintptr_t)step_syscall;
+    r.rax = (uint64_t)number;
+    r.orig_rax = UINT64_MAX;
+    r.rdi = a;
+    r.rsi = b;
+    r.rdx = c;
+    CHECK_EQ(ptrace(PTRACE_SETREGS, v->pid, NULL, &r), 0);
+    break_at(v->pid, 0);
+}
+
+void victim_die(struct victim *v, enum death how)
+{
+    static const char *argv[] = {"idle", NULL};
+
+    if (v->pid == 0)
+        return;
+    if (how == DEATH_KILL) {
+        victim_reap(v);
+    } else if (how == DEATH_EXIT) {
+        call_under(v, SYS_exit_group, 0, 0, 0);
+        CHECK(!go_on(v, PTRACE_CONT));
+    } else {
+        call_under(v, SYS_execve, (uint64_t)(uintptr_t)kill_idle_program(),
+                   (uint64_t)(uintptr_t)argv, (uint64_t)(uintptr_t)(argv + 1));
+        CHECK(go_on(v, PTRACE_CONT)); /* the kernel's trap behind an exec */
+        CHECK_EQ(ptrace(PTRACE_DETACH, v->pid, NULL, NULL), 0);
+    }
+}
+
+void victim_reap(struct victim *v)
+{
+    int status;
+
+    if (v->pid == 0)
+        return;
+    CHECK_EQ(kill(v->pid, SIGKILL), 0);
+    do
+        CHECK_EQ(waitpid(v->pid, &status, 0), v->pid);
+    while (WIFSTOPPED(status));
+    v->pid = 0;
+}
+
+#else
+
+bool victims_can_stop(const char **ret_reason)
+{
+    *ret_reason = "instructions can be stepped through on x86-64 only";
+    return false;
+}
+
+struct trace trace_new(void)
+{
+    return (struct trace){0};
+}
+
+const char *trace_name(const struct trace *t, size_t n)
+{
+    (void)t, (void)n;
+    return "";
+}
+
+void victim_start(struct victim *v, const struct work *work)
+{
+    (void)v, (void)work;
+}
+
+bool victim_record(struct victim *v, struct trace *t, size_t limit)
+{
+    (void)v, (void)t, (void)limit;
+    return false;
+}
+
+bool victim_to(struct victim *v, const struct trace *t, size_t n)
+{
+    (void)v, (void)t, (void)n;
+    return false;
+}
+
+bool victim_step_to(struct victim *v, const struct trace *t, size_t n)
+{
+    (void)v, (void)t, (void)n;
+    return false;
+}
+
+void victim_die(struct victim *v, enum death how)
+{
+    (void)v, (void)how;
+}
+
+void victim_reap(struct victim *v)
+{
+    (void)v;
+}
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * A victim: a child that can be stopped at any instruction of an operation, and die there.
+ *
+ *    victim_start --> stands before the first --record, to, step_to--> stands at the n-th
+ *                     stands ... --die--> dead, and told so to nobody but the kernel
+ *                     stands ... --to the end--> has done it all, and still lives
+ *
+ * By ptrace: the trace of instructions is recorded once by single steps, afterwards a hardware
+ * breakpoint brings a victim to any of them (x86-64).
+ *
+ * A system call and a repeated string instruction count as one.  A victim is to take the
+ * same way each time: same state, same addresses, one CPU.
+ */
+#ifndef STEP_VICTIM_H
+#define STEP_VICTIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum death { DEATH_KILL, DEATH_EXIT, DEATH_EXEC, DEATHS };
+
+struct work {
+    void (*prepare)(void *argument); /* before it can be stopped; may be NULL */
+    void (*operation)(void *argument);
+    void *argument;
+};
+
+struct victim {
+    pid_t pid;    /* 0: reaped */
+    uint64_t end; /* where it stands when it has done all */
+};
+
+/*
+ * Where an operation leads, in memory that children share.  A way to the n-th is to `from[n]`
+ * by a breakpoint, at its hits[]-th time, and the rest in single steps: whatever is less.
+ */
+struct trace {
+    uint64_t *at; /* the instruction that is next after n of them */
+    uint32_t *from, *hits;
+    size_t *count;
+};
+
+#define TRACE_MAX (UINT32_C(1) << 20)
+
+bool victims_can_stop(const char **ret_reason);
+struct trace trace_new(void);
+/* "symbol+0x12, file.c:34" of the n-th; static memory. */
+const char *trace_name(const struct trace *t, size_t n);
+
+void victim_start(struct victim *v, const struct work *work);
+/* To its end; false: it did not come there in `limit` instructions, or slept after half. */
+bool victim_record(struct victim *v, struct trace *t, size_t limit);
+/* Stands at the n-th, n <= count; false: it is at its end already. */
+bool victim_to(struct victim *v, const struct trace *t, size_t n);
+/* The same in single steps, for one that took another way. */
+bool victim_step_to(struct victim *v, const struct trace *t, size_t n);
+/* Killed, or calls _exit or exec where it stands.  After exec it lives on as another program. */
+void victim_die(struct victim *v, enum death how);
+void victim_reap(struct victim *v); /* whatever it is by now */
+
+#endif
