@@ -1,36 +1,24 @@
 /* Functions that are not a run(): of one argument (apply), of one item (piu_map). */
 #include "task/pool.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-/* The function travels in the task: as (build-id, offset). */
+/* The function travels in the task: by its number in the pool. */
 struct call {
     struct piu_task task;
     enum piu_signature signature;
-    size_t size;
     bool in_place; /* apply: the argument lies in shared memory */
-    struct code_address function;
-    void (*found)(void); /* in the worker's copy: where it is in this process */
+    size_t size;
+    uint64_t code;
+    code_function *found; /* in the worker's copy: where it is in this process */
 };
 
 typedef int apply_function(void *argument);
 
-/* Looked up once a worker, and not for each chunk or call: workers mostly do the same again. */
 static int call_find(struct call *call)
 {
-    static struct code_address last;
-    static void (*last_found)(void);
-    int r = 0;
-
-    if (call->found)
-        return 0;
-    if (!last_found || memcmp(&last, &call->function, sizeof(last)) != 0)
-        r = code_address_resolve(&call->function, &last_found);
-    if (r < 0)
-        return r;
-    last = call->function;
-    call->found = last_found;
-    return 0;
+    return call->found ? 0 : code_resolve(call->code, &call->found);
 }
 
 static int apply_run(struct piu_task *self, size_t first, size_t last)
@@ -48,55 +36,53 @@ static int apply_run(struct piu_task *self, size_t first, size_t last)
 }
 
 static int apply_begin(struct piu_pool *pool, apply_function *function, void *argument,
-                       size_t size, struct piu_result **ret)
+                       size_t size, struct piu_result *ret)
 {
     struct call call = {
         .task = {.run = apply_run, .struct_size = sizeof(call), .count = 1},
         .size = size};
-    struct job_wish wish = {.task = &call.task};
     int r = function ? pool_use(pool) : -EINVAL;
 
-    if (r == 0)
-        r = code_address_of((void (*)(void))function, &call.function);
     if (r < 0)
         return r;
     call.in_place = arena_has(argument, size ? size : 1);
     call.task.in = call.in_place ? NULL : argument;
     call.task.out = argument;
     call.task.in_size = call.task.out_size = size;
-    wish.places = pool->shared->places;
-    return pool_submit(pool, &wish, ret);
+    return pool_submit_call(pool, &call.task, (code_function *)function, &call.code, ret);
 }
 
 struct piu_result *piu_pool_apply_async(struct piu_pool *pool,
                                         int (*function)(void *argument), void *argument,
                                         size_t size)
 {
-    struct piu_result *result = NULL;
-    int r = apply_begin(pool, function, argument, size, &result);
+    struct piu_result *result = malloc(sizeof(*result));
+    int r = result ? apply_begin(pool, function, argument, size, result) : -ENOMEM;
 
-    if (r < 0)
-        errno = -r;
-    return r < 0 ? NULL : result;
+    if (r == 0)
+        return result;
+    free(result);
+    errno = -r;
+    return NULL;
 }
 
-static int get_and_free(struct piu_result *result)
+static int get_and_end(struct piu_result *result)
 {
     int r = piu_result_get(result, PIU_FOREVER);
 
     if (r == -EINTR)
         piu_result_cancel(result);
-    piu_result_free(result);
+    result_done(result);
     return r;
 }
 
 int piu_pool_apply(struct piu_pool *pool, int (*function)(void *argument), void *argument,
                    size_t size)
 {
-    struct piu_result *result = NULL;
+    struct piu_result result;
     int r = apply_begin(pool, function, argument, size, &result);
 
-    return r < 0 ? r : get_and_free(result);
+    return r < 0 ? r : get_and_end(&result);
 }
 
 /* ---- piu_map: a loop for each signature ------------------------------------------------------ */
@@ -180,17 +166,12 @@ int piu_map_array(struct piu_pool *pool, enum piu_signature signature,
                                  .out = out,
                                  .out_size = out_size},
                         .signature = signature};
-    struct job_wish wish = {.task = &call.task};
-    struct piu_result *result = NULL;
+    struct piu_result result;
     int r = function && in && out ? pool_use(pool) : -EINVAL;
 
     if (r == 0 && (size_t)signature >= array_size(map_loops))
         r = -EINVAL;
     if (r == 0)
-        r = code_address_of(function, &call.function);
-    if (r < 0)
-        return r;
-    wish.places = pool->shared->places;
-    r = pool_submit(pool, &wish, &result);
-    return r < 0 ? r : get_and_free(result);
+        r = pool_submit_call(pool, &call.task, function, &call.code, &result);
+    return r < 0 ? r : get_and_end(&result);
 }

@@ -1,8 +1,14 @@
 /*
  * A job: one map, apply or imap, in the arena.
  *
- *    struct job | a share for each worker place | a copy of the user's task
- *    states[chunks], in, out: blocks of their own (in and out may be the caller's, shared)
+ *    0                 256                    384            (one block)
+ *    | what to do      | how it ends          | shares | the user's task | states | ...
+ *    | submitter, then | who ends it, seldom; |
+ *    | its workers     | its waiters spin     |     ... | finished | in | out |
+ *
+ *    A small job (what fits into JOB_SMALL bytes) is one block, and that is used again; of others
+ *    large `in` and `out` are blocks of their own.  Both may be the caller's, shared.  A job of a few
+ *    chunks has no shares: whoever wants one looks at all states, which stand in the first part.
  *
  *    state of a chunk (16 bits)
  *        TODO --worker, CAS--> STARTED + place --that worker--> DONE or FAILED
@@ -14,16 +20,16 @@
  * J1  a chunk's state decides who runs it; shares only say where to look, and may lie
  * J2  STARTED + place is left by that worker, or after its end by the nursery
  * J3  a job leaves the pool's list when it has ended, no worker's record names it, and the
- *     user has freed it; then its blocks are freed
- * J4  nodes (losses, failures, resumes) are only ever added, in front, whole
+ *     user has freed it; then its blocks are freed, or used for another
+ * J4  notes (losses, failures, retries, resumes) are only ever added, in front, whole
  * J5  `finished` may have holes (who was killed between state and note), then `recount` is set
+ * J6  nobody but who ends it writes the line that waiters spin on; news and bad news excepted
  * Crash: a dead worker's STARTED is found by the nursery through its record or by a look at
  * all states; what its share held is found by that look too (`rescan`).
  */
 #ifndef PIU_TASK_JOB_H
 #define PIU_TASK_JOB_H
 
-#include "os/module.h"
 #include "shm/block.h"
 
 #include <piu.h>
@@ -39,6 +45,9 @@ enum chunk_state {
 
 enum job_state { JOB_RUNNING, JOB_ENDED };
 
+#define JOB_SMALL 1024u /* bytes of a block that is kept for the next job */
+#define JOB_FEW   8u    /* chunks that need no shares */
+
 /*
  * The owner takes batches from `next`, thieves from `end`.  A batch that its owner is slow to
  * begin (it stands in a long chunk, is stopped or dead) is open to all through `held`.
@@ -53,59 +62,62 @@ struct share {
     _Atomic uint64_t items;
 };
 
-struct loss_node {
-    _Atomic uint64_t next;
-    struct piu_loss loss;
-};
-
-struct failure_node {
-    _Atomic uint64_t next;
-    struct piu_failure failure;
-};
-
-struct resume_node { /* an AGAIN chunk begins here */
-    _Atomic uint64_t next;
-    uint64_t chunk, item;
-    uint32_t attempts; /* so far */
-};
-
 struct job {
-    _Atomic uint64_t next, prev; /* in the pool's list; `next` is the truth */
-    uint64_t number;             /* rises along the list; 0: not in it */
-    _Atomic uint32_t state;
-    _Atomic uint32_t waited;  /* somebody sleeps on `state` or `news` */
-    _Atomic uint32_t news;    /* counts ends of chunks, where `iterated` */
-    _Atomic uint32_t rescan;  /* look at all states for TODO and AGAIN */
-    _Atomic uint32_t recount; /* the shares' counts are not to be trusted: count states */
-    _Atomic uint32_t cancelled;
-    _Atomic uint32_t given_up; /* freed by the user, still listed */
-    _Atomic int32_t error;     /* the job's own: -ECANCELED, -ECHILD, -ENOEXEC */
-    uint32_t iterated;
-    uint32_t places; /* workers' */
+    /* what workers need: two lines, the first of which is not changed */
+    uint64_t states; /* offset of chunks words */
     uint64_t count, chunk, chunks;
+    uint32_t shares_count; /* a place each; 0: a few chunks, without shares */
+    uint32_t iterated;
     int64_t timeout;
-    uint32_t retries;
-    uint64_t in, in_size, out, out_size; /* offsets; 0: none */
-    uint32_t in_copied, out_copied;      /* blocks of ours */
-    uint64_t states;                     /* offset of chunks words */
-    uint64_t task, task_size;            /* offset in this block */
-    struct code_address code;            /* of run() */
+    uint64_t in, out;              /* offsets; 0: none */
+    uint64_t code;                 /* of run(): see code.h */
+    _Atomic uint16_t few[JOB_FEW]; /* the states, where they are that few */
+    _Atomic uint64_t limit;        /* chunks that may be begun: look-ahead */
     /* 63..32 counts returns of chunks, 31..0 hint: no open chunk below */
     _Atomic uint64_t look;
+    _Atomic uint64_t resumes; /* notes */
+    uint32_t task_size;
+    _Atomic uint32_t cancelled;
+    _Atomic uint32_t stopped; /* it was ended from outside: nothing more is begun */
+    _Atomic uint32_t rescan;  /* look at all states for TODO and AGAIN */
+
+    /* the list's, under list_lock, and what is needed seldom */
+    alignas(128) _Atomic uint64_t next; /* the truth */
+    _Atomic uint64_t prev;
+    uint64_t number;           /* rises along the list; 0: not in it */
+    _Atomic uint32_t given_up; /* freed by the user, still listed */
+    _Atomic uint32_t recount; /* the shares' counts are not to be trusted: count states */
+    uint32_t retries;
+    uint32_t small; /* one block of JOB_SMALL bytes */
+    uint64_t in_size, out_size;
     uint64_t
         finished; /* offset of chunks words: 1 + chunk in the order of their ends; 0: none */
+    uint32_t in_copied, out_copied; /* blocks of ours */
+
+    alignas(128) _Atomic uint32_t state;
+    _Atomic uint32_t waited; /* somebody sleeps on `state` or `news` */
+    _Atomic uint32_t news;   /* counts ends of chunks, where `iterated` */
+    _Atomic int32_t error;   /* the job's own: -ECANCELED, -ECHILD, -ENOEXEC */
+    _Atomic uint64_t losses, failures, tries; /* notes */
+    _Atomic uint64_t lost_items;              /* in `losses` */
+    _Atomic uint64_t gone_items;              /* of LOST chunks */
     _Atomic uint64_t finished_count;
-    _Atomic uint64_t limit;                     /* chunks that may be begun: look-ahead */
-    _Atomic uint64_t losses, failures, resumes; /* nodes */
-    _Atomic uint64_t lost_items;                /* in `losses` */
-    _Atomic uint64_t gone_items;                /* of LOST chunks */
     struct share shares[];
 };
+static_assert(offsetof(struct job, state) == 256 && offsetof(struct job, shares) == 384,
+              "one line for those who wait");
 
 struct job *job_at(uint64_t offset);
+
 static inline _Atomic uint16_t *job_states(const struct job *j)
 {
     return (_Atomic uint16_t *)(void *)(arena.base + j->states);
+}
+
+/* The copy of the user's. */
+static inline struct piu_task *job_task(struct job *j)
+{
+    return (struct piu_task *)(void *)&j->shares[j->shares_count];
 }
 
 static inline uint64_t chunk_first(const struct job *j, uint64_t chunk)
@@ -120,41 +132,52 @@ static inline uint64_t chunk_last(const struct job *j, uint64_t chunk)
     return j->count - first > j->chunk ? first + j->chunk : j->count;
 }
 
+static inline bool chunk_is_open(uint16_t state)
+{
+    return state == CHUNK_TODO || state == CHUNK_AGAIN;
+}
+
+static inline bool chunk_is_ended(uint16_t state)
+{
+    return state == CHUNK_DONE || state == CHUNK_FAILED || state == CHUNK_LOST;
+}
+
 struct job_wish {
     const struct piu_task *task;
+    uint64_t code; /* of task->run */
     unsigned places;
     bool iterated, unordered;
     uint64_t lookahead; /* chunks */
 };
 
-int job_new(const struct job_wish *wish, struct job **ret);
+/* Where things are in a job's block: offsets, 0: not there. */
+struct job_plan {
+    uint64_t chunk, chunks, shares;
+    uint64_t task_size, states, finished, in, out, size;
+    uint64_t in_bytes, out_bytes; /* of copies */
+};
+
+/* -EINVAL, -EFAULT, -ENOMEM: such a job cannot be. */
+int job_plan(const struct job_wish *wish, struct job_plan *ret);
+static inline bool job_is_small(const struct job_plan *plan)
+{
+    return plan->size <= JOB_SMALL;
+}
+
+/* `spare`: what job_empty() gave, for a small one; 0: none. */
+int job_new(const struct job_wish *wish, const struct job_plan *plan, uint64_t spare,
+            struct job **ret);
+/* Freed but for its block, where that may be used again: its offset, else 0. */
+uint64_t job_empty(struct job *j);
 void job_free(struct job *j);
 
-/* The next chunk for the worker at `place`; false: there is none (now). */
-bool job_claim(struct job *j, unsigned place, bool batches, _Atomic uint64_t *record,
-               uint64_t *ret_chunk);
-/*
- * Chunks of this worker may have been passed over by one that looked while they moved: true
- * once after each such claim.
- */
-bool job_moved(struct job *j, unsigned place);
-bool job_has_work(struct job *j); /* a look, for pickers */
 void job_finish_chunk(struct job *j, unsigned place, uint64_t chunk,
                       enum chunk_state how);
 void job_note_news(struct job *j);                     /* wakes who iterates */
 void job_note_finished(struct job *j, uint64_t chunk); /* for who iterates */
-/* Chunks came back to AGAIN, or a worker's part may be lost: look at all states. */
-void job_look_at_all(struct job *j);
 /* All chunks at an end?  Then it has ENDED, once; waiters are woken.  True: it has. */
 bool job_try_end(struct job *j);
 void job_end_with(struct job *j, int error);
 uint64_t job_items_done(struct job *j);
-
-int job_add_failure(struct job *j, uint64_t first, uint64_t last, int code);
-int job_add_loss(struct job *j, const struct piu_loss *loss);
-int job_add_resume(struct job *j, uint64_t chunk, uint64_t item, uint32_t attempts);
-/* Where an AGAIN chunk begins, and how often it was tried. */
-void job_resume_of(const struct job *j, uint64_t chunk, uint64_t *item,
-                   uint32_t *attempts);
 
 #endif

@@ -1,9 +1,9 @@
 /* The pool's list of jobs, and what becomes of a dead worker's part in them. */
 #include "task/pool.h"
 
-#include "os/clock.h"
 #include "os/fd.h"
 #include "os/futex.h"
+#include "task/claim.h"
 
 #include <limits.h>
 
@@ -37,13 +37,26 @@ void pool_append(struct pool_shared *p, struct job *j)
 {
     struct job *last = job_at(atomic_load(&p->last));
 
-    atomic_store(&j->next, 0);
-    atomic_store(&j->prev, last ? arena_offset(last) : 0);
+    atomic_store_explicit(&j->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&j->prev, arena_offset(last), memory_order_relaxed);
     j->number = last ? last->number + 1 : 1;
-    atomic_store(last ? &last->next : &p->first, arena_offset(j));
-    atomic_store(&p->last, arena_offset(j));
-    if (!atomic_load(&p->pick))
-        atomic_store(&p->pick, arena_offset(j));
+    atomic_store_explicit(last ? &last->next : &p->first, arena_offset(j),
+                          memory_order_release);
+    atomic_store_explicit(&p->last, arena_offset(j), memory_order_release);
+    pool_move_pick(p);
+    if (!atomic_load_explicit(&p->pick, memory_order_relaxed))
+        atomic_store_explicit(&p->pick, arena_offset(j), memory_order_release);
+}
+
+void pool_move_pick(struct pool_shared *p)
+{
+    uint64_t old = atomic_load_explicit(&p->pick, memory_order_relaxed);
+    const struct job *j = job_at(old);
+
+    while (j && atomic_load_explicit(&j->state, memory_order_relaxed) == JOB_ENDED)
+        j = job_at(atomic_load_explicit(&j->next, memory_order_relaxed));
+    if (arena_offset(j) != old)
+        atomic_store_explicit(&p->pick, arena_offset(j), memory_order_release);
 }
 
 struct job *pool_next_job(struct pool_shared *p, struct job *j)
@@ -51,12 +64,48 @@ struct job *pool_next_job(struct pool_shared *p, struct job *j)
     return job_at(atomic_load(j ? &j->next : &p->first));
 }
 
-struct job *pool_pick(struct pool_shared *p, uint64_t who, unsigned place)
+/* What the worker will read of it: all lines at once, while it makes its name known. */
+static void job_prefetch(uint64_t offset)
 {
+    const unsigned char *j = arena.base + offset;
+
+    for (unsigned line = 0; line < offsetof(struct job, next); line += 64)
+        __builtin_prefetch(j + line);
+    for (unsigned line = 0; line < 192; line += 64)
+        __builtin_prefetch(j + sizeof(struct job) + line);
+}
+
+/*
+ * P3, without the lock.  seq_cst: either who frees it sees the name, or we see that `pick` has
+ * gone on.  (If it went and came back, as another job in the same place, the name is as good.)
+ * Killed here, the name is PICKING, and nothing was begun.
+ */
+static struct job *pick_first(struct pool_shared *p, struct worker *w)
+{
+    uint64_t pick = atomic_load_explicit(&p->pick, memory_order_acquire);
     struct job *j;
 
-    if (!atomic_load_explicit(&p->pick, memory_order_relaxed))
+    if (!pick)
         return NULL;
+    job_prefetch(pick);
+    atomic_store(&w->job, pick | WORKER_PICKING);
+    if (atomic_load(&p->pick) == pick) {
+        j = job_at(pick);
+        if (j && job_has_work(j)) {
+            atomic_store_explicit(&w->job, pick, memory_order_release);
+            return j;
+        }
+    }
+    atomic_store_explicit(&w->job, 0, memory_order_release);
+    return NULL;
+}
+
+struct job *pool_pick(struct pool_shared *p, uint64_t who, unsigned place)
+{
+    struct job *j = pick_first(p, &p->workers[place]);
+
+    if (likely(j) || !atomic_load_explicit(&p->pick, memory_order_relaxed))
+        return j;
     pool_lock(p, who);
     for (j = job_at(atomic_load(&p->pick)); j; j = job_at(atomic_load(&j->next))) {
         /* before the look: what the look-ahead opens after it was read brings us back (P4) */
@@ -77,10 +126,15 @@ struct job *pool_pick(struct pool_shared *p, uint64_t who, unsigned place)
 bool pool_is_named(struct pool_shared *p, const struct job *j)
 {
     for (unsigned i = 0; i < p->places; i++) {
-        if (atomic_load(&p->workers[i].job) == arena_offset(j))
+        if ((atomic_load(&p->workers[i].job) & ~WORKER_PICKING) == arena_offset(j))
             return true;
     }
     return false;
+}
+
+struct job *job_named(uint64_t name)
+{
+    return name & WORKER_PICKING ? NULL : job_at(name);
 }
 
 void pool_unlink(struct pool_shared *p, struct job *j)
@@ -129,86 +183,4 @@ void pool_end_all(struct pool_shared *p, int error)
 void pool_poke(struct pool_shared *p)
 {
     fd_event_post(p->poke);
-}
-
-/* ---- The dead ------------------------------------------------------------------------ */
-
-static struct piu_loss loss_of(const struct worker *w, const struct piu_death *death,
-                               bool timed_out, uint32_t attempts)
-{
-    int64_t began =
-        atomic_load(&w->began) ? atomic_load(&w->began) : atomic_load(&w->began_job);
-
-    return (struct piu_loss){.pid = death->pid,
-                             .exitcode = death->exitcode,
-                             .oom = death->oom,
-                             .timed_out = timed_out,
-                             .attempts = attempts,
-                             .duration = clock_now() - began};
-}
-
-/* The chunk was STARTED by the dead worker.  Where it says how far it was, only one item is suspect. */
-static void chunk_bury(struct job *j, struct worker *w, uint64_t chunk,
-                       const struct piu_death *death, bool timed_out)
-{
-    _Atomic uint16_t *state = &job_states(j)[chunk];
-    uint64_t said = atomic_load(&w->progress), last = chunk_last(j, chunk), first,
-             after = last;
-    uint32_t attempts;
-    struct piu_loss loss;
-    bool again;
-
-    job_resume_of(j, chunk, &first, &attempts);
-    if (said > first && said <= last) {
-        /* items that were not reached are not to be blamed on those before them */
-        attempts = said - 1 == first ? attempts : 0;
-        first = said - 1;
-        after = first + 1;
-    }
-    loss = loss_of(w, death, timed_out, attempts + 1);
-    if (!atomic_load(&j->cancelled) && attempts < j->retries &&
-        job_add_resume(j, chunk, first, attempts + 1) == 0) {
-        atomic_store(state, CHUNK_AGAIN);
-        return;
-    }
-    loss.first = first;
-    loss.last = after;
-    again = after < last && !atomic_load(&j->cancelled) &&
-            job_add_resume(j, chunk, after, 0) == 0;
-    if (!again)
-        loss.last = last;
-    if (!atomic_load(&j->cancelled))
-        job_add_loss(j, &loss);
-    if (!again)
-        atomic_fetch_add(&j->gone_items, last - chunk_first(j, chunk));
-    atomic_store(state, again ? CHUNK_AGAIN : CHUNK_LOST);
-    if (!again && j->iterated)
-        job_note_finished(j, chunk);
-}
-
-void pool_bury(struct pool_shared *p, unsigned place, const struct piu_death *death,
-               bool timed_out)
-{
-    struct worker *w = &p->workers[place];
-    struct job *j = job_at(atomic_load(&w->job));
-
-    if (j) {
-        for (uint64_t chunk = 0; chunk < j->chunks; chunk++) {
-            if (atomic_load(&job_states(j)[chunk]) == CHUNK_STARTED + place)
-                chunk_bury(j, w, chunk, death, timed_out);
-        }
-        job_look_at_all(j); /* after the states, for who passed them meanwhile */
-        if (j->iterated)
-            job_note_news(j);
-        if (job_try_end(j))
-            pool_tell_end(p);
-    }
-    if (atomic_exchange(&w->asleep, 0))
-        atomic_fetch_sub(&p->sleepers, 1);
-    atomic_store(&w->job, 0);
-    atomic_store(&w->progress, 0);
-    atomic_store(&w->pid, 0);
-    atomic_store(&w->phase, WORKER_NONE);
-    pool_look_again(p, j);
-    pool_wake(p, p->places); /* also for a wake-up that it had got and not followed */
 }

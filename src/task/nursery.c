@@ -143,7 +143,7 @@ static void count_idle_death(struct nursery *n, bool was_born)
 static bool was_in_task(struct pool_shared *p, unsigned place)
 {
     struct worker *w = &p->workers[place];
-    struct job *j = job_at(atomic_load(&w->job));
+    struct job *j = job_named(atomic_load(&w->job));
     uint64_t chunk = atomic_load(&w->chunk);
 
     return j && chunk < j->chunks &&
@@ -225,7 +225,7 @@ static int64_t end_if_overdue(struct nursery *n, unsigned place, int64_t now)
 {
     struct worker *w = &n->pool->workers[place];
     uint64_t job = atomic_load(&w->job), chunk = atomic_load(&w->chunk);
-    struct job *j = job_at(job);
+    struct job *j = job_named(job);
     bool in_task = was_in_task(n->pool, place);
     int64_t began =
         atomic_load(&w->began); /* after the look at the state: 0, or this chunk's */

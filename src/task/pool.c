@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define PLACES_MOST 8192u
+#define PATIENCE    (500 * MSEC) /* with a nursery that is to end */
 
 int pool_use(struct piu_pool *pool)
 {
@@ -136,6 +137,7 @@ static void shared_free(struct pool_shared *p)
 {
     fd_close(p->poke);
     fd_close(p->ended);
+    codes_free(p->codes);
     p->stamp = 0;
     block_free(p);
 }
@@ -147,11 +149,24 @@ static void wait_for_reviver(struct piu_pool *pool)
         sched_yield();
 }
 
+/*
+ * It ends at once, unless somebody has stopped it: then it is killed, and its workers go with
+ * it.  They are gone before what they work in is freed.
+ */
 static void nursery_join(struct piu_pool *pool)
 {
+    int64_t deadline = deadline_after(PATIENCE);
+    int r;
+
     wait_for_reviver(pool);
+    while ((r = child_join(&pool->nursery, deadline_left(deadline))) == -EINTR)
+        ;
+    if (r == -ETIMEDOUT)
+        kill(pool->nursery.pid, SIGKILL); /* not ended, so the number is its own */
     while (child_join(&pool->nursery, CLOCK_FOREVER) == -EINTR)
         ;
+    while (!workers_are_gone(pool->shared))
+        sched_yield();
 }
 
 /* Until the first worker is there, or could not be started. */
@@ -316,7 +331,6 @@ int piu_pool_join(struct piu_pool *pool, int64_t timeout)
 
 struct piu_pool *piu_pool_free(struct piu_pool *pool)
 {
-    struct job *j, *next;
     uint64_t who = 0;
     int r = pool ? pool_use(pool) : 0;
 
@@ -329,12 +343,7 @@ struct piu_pool *piu_pool_free(struct piu_pool *pool)
     terminate(pool, who);
     nursery_join(pool);
     child_done(&pool->nursery);
-    for (j = pool_next_job(pool->shared, NULL); j; j = next) {
-        next = pool_next_job(pool->shared, j);
-        j->number = 0;
-        if (atomic_load(&j->given_up)) /* the others are their results' */
-            job_free(j);
-    }
+    pool_free_jobs(pool);
     pool->stamp = 0;
     shared_free(pool->shared);
     block_free(pool);

@@ -6,9 +6,11 @@
  *          `--fork--> nursery --fork, reap, refill, time out, try again -------'
  *
  * P1  `first` leads through all listed jobs; `last` and `pick` are derived (pool_repair)
- * P2  the list changes under list_lock only; a worker's record is set to a job under it too
- * P3  a job that a worker's record names is not freed; who reads another's record to follow it
- *     holds list_lock
+ * P2  the list changes under list_lock only
+ * P3  a job that a worker's record names is not freed.  A worker names one under the lock, or the
+ *     one at `pick` without it: as PICKING first, and for good if `pick` still says so after a
+ *     fence.  Who frees has moved `pick` on before it looks at the names.  Who reads another's
+ *     record to follow it holds list_lock, and does not follow PICKING
  * P4  no job before `pick` has work that may be begun
  * P5  a worker writes its own record; the nursery writes it when that worker has ended
  * Crash: a dead worker is the nursery's, a dead nursery the user's process's (pool_revive),
@@ -19,6 +21,7 @@
 
 #include "shm/owner.h"
 #include "task/child.h"
+#include "task/code.h"
 #include "task/job.h"
 
 #define POOL_STAMP UINT64_C(0x7069752d706f6f6c)
@@ -38,8 +41,10 @@ enum worker_phase {
     WORKER_LEAVING
 };
 
+#define WORKER_PICKING UINT64_C(1)
+
 struct worker {
-    alignas(128) _Atomic uint64_t job; /* offset; 0: none */
+    alignas(128) _Atomic uint64_t job; /* offset, perhaps | WORKER_PICKING; 0: none */
     _Atomic uint64_t chunk;
     _Atomic uint64_t
         progress;          /* 1 + item: those before it are done; 0: run() does not say */
@@ -68,8 +73,11 @@ struct pool_shared {
     _Atomic uint32_t ended_wanted;
 
     alignas(128) owner_word list_lock;
-    _Atomic uint64_t first, last, pick; /* jobs */
+    _Atomic uint64_t first; /* job */
+    uint64_t codes;         /* see code.h */
+    /* on one line: who sees that there is work sees where, and whether that is all */
     alignas(128) _Atomic uint32_t work; /* counts submissions; idle workers sleep on it */
+    _Atomic uint64_t pick, last;        /* jobs */
     alignas(128) _Atomic uint32_t
         sleepers; /* a worker killed asleep may count for ever: never too few */
     _Atomic uint32_t cancels; /* counts piu_result_cancel(), for the nursery */
@@ -83,8 +91,13 @@ struct piu_pool { /* private to the process that made it */
     struct pool_shared *shared;
     struct child nursery;
     _Atomic uint32_t reviving; /* a thread starts another nursery */
-    _Atomic uint32_t given_up; /* results freed before their job could be */
-    uint64_t collected;        /* the job that collect() looks at next; 0: the first */
+    _Atomic uint32_t given_up; /* jobs that are freed and still listed */
+    /* under list_lock */
+    uint64_t collected; /* the job that collect() looks at next; 0: the first */
+    uint64_t
+        spares; /* blocks for small jobs, each with the offset of the next in front */
+    unsigned spares_count;
+    struct code_memory known;
 };
 
 struct piu_result { /* next: one thread at a time; all others: any */
@@ -92,8 +105,8 @@ struct piu_result { /* next: one thread at a time; all others: any */
     uint64_t owner; /* member id */
     struct job *job;
     void *out; /* the caller's private array; NULL: nothing to copy out */
-    size_t out_bytes;
     bool copied;
+    bool cancelled;
     bool unordered;
     uint64_t lookahead;
     uint64_t cursor;   /* the next chunk in order; unordered: the next in `finished` */
@@ -106,10 +119,14 @@ struct piu_result { /* next: one thread at a time; all others: any */
 void pool_lock(struct pool_shared *p, uint64_t who); /* repairs the list after a death */
 void pool_unlock(struct pool_shared *p);
 void pool_append(struct pool_shared *p, struct job *j);
+/* Under the lock: on from jobs that have ended (P4). */
+void pool_move_pick(struct pool_shared *p);
 /* A job with work for this worker, whose record then names it; NULL: none. */
 struct job *pool_pick(struct pool_shared *p, uint64_t who, unsigned place);
-/* Under the lock: does a worker's record name it? */
+/* Under the lock, `pick` being elsewhere: does a worker's record name it? */
 bool pool_is_named(struct pool_shared *p, const struct job *j);
+/* Under the lock: the job that a worker's record gives as its own; NULL: none, or not for good. */
+struct job *job_named(uint64_t name);
 /* Under the lock: out of the list. */
 void pool_unlink(struct pool_shared *p, struct job *j);
 /* Under the lock: chunks of a job behind `pick` can be begun again; wakes all. */
@@ -129,8 +146,22 @@ _Noreturn void worker_main(struct pool_shared *p, unsigned place);
 int nursery_start(struct piu_pool *pool);
 
 int pool_use(struct piu_pool *pool); /* 0, -EINVAL, -ESTALE, -ECHILD */
-int pool_submit(struct piu_pool *pool, const struct job_wish *wish,
-                struct piu_result **ret);
+
+/* ---- Submitting (submit.c) ----------------------------------------------------------- */
+
+/*
+ * *ret is the caller's, to be ended by result_done().  Another function that the task needs,
+ * if any, is written into the task, as workers will find it.
+ */
+int pool_submit(struct piu_pool *pool, struct piu_task *task,
+                const struct piu_imap_keywords *keywords, struct piu_result *ret);
+int pool_submit_call(struct piu_pool *pool, struct piu_task *task,
+                     code_function *function, uint64_t *code, struct piu_result *ret);
+/* The user has done with it: freed now or later. */
+void pool_give_up(struct piu_pool *pool, struct job *j);
+void pool_free_jobs(struct piu_pool *pool);
+
+void result_done(struct piu_result *r);
 /* One slice of waiting in the user's process also looks after the nursery. */
 void pool_look_after(struct piu_pool *pool);
 void pool_poke(struct pool_shared *p);

@@ -1,4 +1,5 @@
 /* Reports: what was lost and what failed, in the order of the items. */
+#include "task/note.h"
 #include "task/pool.h"
 
 #include <stdlib.h>
@@ -9,17 +10,17 @@ struct piu_report {
     struct piu_failure *failure;
 };
 
-static size_t count_nodes(uint64_t offset)
+static size_t count_notes(uint64_t offset)
 {
     size_t n = 0;
 
     while (offset) {
-        const struct loss_node *node = arena_at(offset, sizeof(node->next));
+        const struct loss_note *note = arena_at(offset, sizeof(note->next));
 
-        if (!node)
+        if (!note)
             break;
         n++;
-        offset = atomic_load(&node->next);
+        offset = atomic_load(&note->next);
     }
     return n;
 }
@@ -43,17 +44,17 @@ static void fill(struct piu_report *r, const struct job *j)
     uint64_t offset = atomic_load(&j->losses);
 
     for (size_t i = 0; i < r->losses; i++) {
-        const struct loss_node *node = arena_at(offset, sizeof(*node));
+        const struct loss_note *note = arena_at(offset, sizeof(*note));
 
-        r->loss[i] = node->loss;
-        offset = atomic_load(&node->next);
+        r->loss[i] = note->loss;
+        offset = atomic_load(&note->next);
     }
     offset = atomic_load(&j->failures);
     for (size_t i = 0; i < r->failures; i++) {
-        const struct failure_node *node = arena_at(offset, sizeof(*node));
+        const struct failure_note *note = arena_at(offset, sizeof(*note));
 
-        r->failure[i] = node->failure;
-        offset = atomic_load(&node->next);
+        r->failure[i] = note->failure;
+        offset = atomic_load(&note->next);
     }
     qsort(r->loss, r->losses, sizeof(*r->loss), by_first_loss);
     qsort(r->failure, r->failures, sizeof(*r->failure), by_first_failure);
@@ -65,8 +66,8 @@ struct piu_report *report_of(const struct job *j)
 
     if (!r)
         return NULL;
-    r->losses = count_nodes(atomic_load(&j->losses));
-    r->failures = count_nodes(atomic_load(&j->failures));
+    r->losses = count_notes(atomic_load(&j->losses));
+    r->failures = count_notes(atomic_load(&j->failures));
     r->loss = calloc(r->losses + 1, sizeof(*r->loss));
     r->failure = calloc(r->failures + 1, sizeof(*r->failure));
     if (!r->loss || !r->failure)

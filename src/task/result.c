@@ -1,7 +1,8 @@
-/* Results: submitting, waiting, copying out, iterating. */
+/* Results: waiting, copying out, iterating, ending. */
 #include "os/clock.h"
 #include "os/fd.h"
 #include "os/futex.h"
+#include "task/note.h"
 #include "task/pool.h"
 
 #include <stdlib.h>
@@ -11,135 +12,8 @@
 #define SPIN_LEAST  (3 * INT64_C(1000))
 #define SLICE_FIRST (20 * MSEC)
 #define SLICE_LAST  (100 * MSEC)
-#define COLLECTED   4
 
 static _Thread_local int64_t spin_time = SPIN_MOST;
-
-/* ---- Submitting --------------------------------------------------------------------------- */
-
-/* Results that were freed while their jobs ran: a few at a time, all round.  Under the lock. */
-static void collect(struct piu_pool *pool)
-{
-    struct pool_shared *p = pool->shared;
-    struct job *j = job_at(pool->collected);
-
-    for (int i = 0; i < COLLECTED && atomic_load(&pool->given_up); i++) {
-        struct job *next = pool_next_job(p, j ? j : (j = pool_next_job(p, NULL)));
-
-        if (!j)
-            break;
-        if (atomic_load(&j->given_up) && atomic_load(&j->state) == JOB_ENDED &&
-            !pool_is_named(p, j)) {
-            pool_unlink(p, j);
-            job_free(j);
-            atomic_fetch_sub(&pool->given_up, 1);
-        }
-        j = next;
-    }
-    pool->collected = j ? arena_offset(j) : 0;
-}
-
-static int result_new(struct piu_pool *pool, const struct job_wish *wish,
-                      struct piu_result **ret)
-{
-    const struct piu_task *task = wish->task;
-    struct piu_result *r = calloc(1, sizeof(*r));
-    int error = r ? job_new(wish, &r->job) : -ENOMEM;
-
-    if (error < 0) {
-        free(r);
-        return error;
-    }
-    r->pool = pool;
-    r->owner = pool->owner;
-    r->lookahead = wish->lookahead;
-    r->out = r->job->out_copied ? task->out : NULL;
-    r->out_bytes = task->count * task->out_size;
-    *ret = r;
-    return 0;
-}
-
-static int may_submit(struct pool_shared *p)
-{
-    switch (atomic_load(&p->state)) {
-    case POOL_OPEN:
-        return 0;
-    case POOL_BROKEN:
-        return -ECHILD;
-    default:
-        return -ESHUTDOWN;
-    }
-}
-
-int pool_submit(struct piu_pool *pool, const struct job_wish *wish,
-                struct piu_result **ret)
-{
-    struct pool_shared *p = pool->shared;
-    uint64_t who;
-    int r = member_who(&who);
-
-    if (r == 0)
-        r = may_submit(p);
-    if (r == 0)
-        r = result_new(pool, wish, ret);
-    if (r < 0)
-        return r;
-    pool_lock(p, who);
-    if (atomic_load(&pool->given_up))
-        collect(pool);
-    pool_append(p, (*ret)->job);
-    pool_unlock(p);
-    if ((*ret)->job->chunks == 0)
-        job_try_end((*ret)->job), pool_tell_end(p);
-    else
-        pool_wake(p, min_u64((*ret)->job->chunks, p->places));
-    /* since we looked: nobody else would end it */
-    if (atomic_load(&p->state) >= POOL_FINISHED)
-        job_end_with((*ret)->job,
-                     atomic_load(&p->state) == POOL_BROKEN ? -ECHILD : -ECANCELED);
-    return 0;
-}
-
-static struct piu_result *submit(struct piu_pool *pool, struct piu_task *task,
-                                 const struct piu_imap_keywords *keywords)
-{
-    struct job_wish wish = {.task = task, .iterated = keywords != NULL};
-    struct piu_result *result = NULL;
-    int r = task ? pool_use(pool) : -EINVAL;
-
-    if (r == 0) {
-        wish.places = pool->shared->places;
-        wish.lookahead = keywords ? keywords->lookahead : 0;
-        wish.unordered = keywords && keywords->unordered;
-        r = pool_submit(pool, &wish, &result);
-    }
-    if (r == 0 && wish.unordered) {
-        result->unordered = true;
-        result->was_seen = calloc(result->job->chunks / 8 + 1, 1);
-        if (!result->was_seen) {
-            result = piu_result_free(result);
-            r = -ENOMEM;
-        }
-    }
-    if (r < 0)
-        errno = -r;
-    return r < 0 ? NULL : result;
-}
-
-struct piu_result *piu_pool_map_async(struct piu_pool *pool, struct piu_task *task)
-{
-    return submit(pool, task, NULL);
-}
-
-struct piu_result *piu_pool_iterate(struct piu_pool *pool, struct piu_task *task,
-                                    const struct piu_imap_keywords *keywords)
-{
-    if (!keywords) {
-        errno = EINVAL;
-        return NULL;
-    }
-    return submit(pool, task, keywords);
-}
 
 /* ---- Waiting -------------------------------------------------------------------------------- */
 
@@ -234,13 +108,14 @@ bool piu_result_ready(const struct piu_result *r)
     return r && is_ended(r);
 }
 
-static int verdict(const struct job *j)
+static int verdict(const struct piu_result *r)
 {
+    const struct job *j = r->job;
     int error = atomic_load(&j->error);
 
     if (error)
         return error;
-    if (atomic_load(&j->cancelled))
+    if (r->cancelled)
         return -ECANCELED;
     return atomic_load(&j->lost_items) ? PIU_LOSSES
            : atomic_load(&j->failures) ? PIU_FAILED
@@ -249,7 +124,7 @@ static int verdict(const struct job *j)
 
 bool piu_result_successful(const struct piu_result *r)
 {
-    return piu_result_ready(r) && verdict(r->job) == 0;
+    return piu_result_ready(r) && verdict(r) == 0;
 }
 
 size_t piu_result_done(const struct piu_result *r)
@@ -269,12 +144,12 @@ static void copy_out(struct piu_result *r, uint64_t first, uint64_t last)
     if (!to)
         return;
     for (uint64_t offset = atomic_load(&j->losses); offset;) {
-        const struct loss_node *node = arena_at(offset, sizeof(*node));
-        uint64_t a = max_u64(first, node->loss.first), b = min_u64(last, node->loss.last);
+        const struct loss_note *note = arena_at(offset, sizeof(*note));
+        uint64_t a = max_u64(first, note->loss.first), b = min_u64(last, note->loss.last);
 
         if (a < b)
             memcpy(from + a * j->out_size, to + a * j->out_size, (b - a) * j->out_size);
-        offset = atomic_load(&node->next);
+        offset = atomic_load(&note->next);
     }
     memcpy(to + first * j->out_size, from + first * j->out_size,
            (last - first) * j->out_size);
@@ -286,8 +161,8 @@ int piu_result_get(struct piu_result *r, int64_t timeout)
 
     if (e < 0)
         return e;
-    e = verdict(r->job);
-    if (e >= 0 && !r->copied) {
+    e = verdict(r);
+    if (e >= 0 && r->out && !r->copied) {
         copy_out(r, 0, r->job->count);
         r->copied = true;
     }
@@ -336,11 +211,11 @@ static int chunk_verdict(const struct job *j, uint64_t chunk)
     uint64_t first = chunk_first(j, chunk), last = chunk_last(j, chunk);
 
     for (uint64_t offset = atomic_load(&j->losses); offset;) {
-        const struct loss_node *node = arena_at(offset, sizeof(*node));
+        const struct loss_note *note = arena_at(offset, sizeof(*note));
 
-        if (node->loss.first < last && node->loss.last > first)
+        if (note->loss.first < last && note->loss.last > first)
             return PIU_LOSSES;
-        offset = atomic_load(&node->next);
+        offset = atomic_load(&note->next);
     }
     return atomic_load(&job_states(j)[chunk]) == CHUNK_FAILED ? PIU_FAILED : 0;
 }
@@ -396,7 +271,7 @@ int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last,
         if (r->seen == r->job->chunks)
             return -ENODATA;
         if (ended)
-            return verdict(r->job) < 0 ? verdict(r->job) : -ENODATA;
+            return verdict(r) < 0 ? verdict(r) : -ENODATA;
         e = wait_while(r, &r->job->news, news, deadline_left(deadline));
         if (e < 0)
             return e;
@@ -411,6 +286,7 @@ int piu_result_cancel(struct piu_result *r)
 
     if (e < 0 || is_ended(r))
         return e;
+    r->cancelled = true; /* here too: who waits does not touch the workers' lines */
     atomic_store(&r->job->cancelled, 1);
     if (pool_lives(r)) {
         atomic_fetch_add(&r->pool->shared->cancels, 1);
@@ -419,50 +295,22 @@ int piu_result_cancel(struct piu_result *r)
     return 0;
 }
 
-struct piu_result *piu_result_free(struct piu_result *r)
+void result_done(struct piu_result *r)
 {
-    uint64_t who;
-
-    if (!r)
-        return NULL;
     if (result_use(r) < 0)
         ; /* a forked child's copy: the job is its parent's */
-    else if (!pool_lives(r))
+    else if (pool_lives(r))
+        pool_give_up(r->pool, r->job);
+    else
         job_free(r->job);
-    else if (member_who(&who) == 0) {
-        struct pool_shared *p = r->pool->shared;
-
-        pool_lock(p, who);
-        if (is_ended(r) && !pool_is_named(p, r->job)) {
-            if (r->pool->collected == arena_offset(r->job))
-                r->pool->collected = 0;
-            pool_unlink(p, r->job);
-            job_free(r->job);
-        } else {
-            atomic_store(&r->job->given_up, 1);
-            atomic_fetch_add(&r->pool->given_up, 1);
-        }
-        if (atomic_load(&r->pool->given_up) > COLLECTED)
-            collect(r->pool);
-        pool_unlock(p);
-    }
     free(r->was_seen);
-    free(r);
-    return NULL;
 }
 
-/* Under -EINTR the task is cancelled: nobody would ask for it any more. */
-int piu_pool_map(struct piu_pool *pool, struct piu_task *task, struct piu_report **ret)
+struct piu_result *piu_result_free(struct piu_result *r)
 {
-    struct piu_result *result = submit(pool, task, NULL);
-    int r = result ? piu_result_get(result, CLOCK_FOREVER) : -errno;
-
-    if (r == -EINTR)
-        piu_result_cancel(result);
-    if (r >= 0 && ret)
-        *ret = report_of(result->job);
-    if (r >= 0 && ret && !*ret)
-        r = -ENOMEM;
-    piu_result_free(result);
-    return r;
+    if (!r)
+        return NULL;
+    result_done(r);
+    free(r);
+    return NULL;
 }

@@ -352,6 +352,16 @@ TEST(the_nursery_killed_idle_is_started_again_by_the_next_wait)
     piu_pool_free(pool);
 }
 
+TEST(a_pool_whose_nursery_is_stopped_can_be_freed)
+{
+    struct piu_pool *pool = pool_of(2);
+    pid_t nursery = nursery_of(pool);
+
+    CHECK_EQ(kill(nursery, SIGSTOP), 0);
+    piu_pool_free(pool);
+    CHECK(kill(nursery, 0) < 0);
+}
+
 TEST(the_nursery_killed_in_a_task_loses_what_was_begun_and_no_more)
 {
     struct piu_pool *pool = pool_of(1);
