@@ -632,6 +632,7 @@ struct piu_loss {       /* what a worker that died had begun and not finished */
     int exitcode; /* -<signal>, or what it gave to exit() */
     bool oom;
     bool timed_out;    /* killed by timeout= */
+    bool mended;       /* in piu_report_retries: a later try did not die of it */
     unsigned attempts; /* 1: the first try was the last */
     int64_t duration;  /* ns since it was begun */
 };
@@ -642,6 +643,11 @@ struct piu_failure { /* what run() returned, not 0 */
 };
 
 size_t piu_report_losses(const struct piu_report *r, const struct piu_loss **ret);
+/*
+ * The tries that died and were followed by another (retries=), by item: `attempts` says which
+ * one it was.  A task that ends with 0 may have some.
+ */
+size_t piu_report_retries(const struct piu_report *r, const struct piu_loss **ret);
 size_t piu_report_failures(const struct piu_report *r, const struct piu_failure **ret);
 struct piu_report *piu_report_free(struct piu_report *r);
 

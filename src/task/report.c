@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 struct piu_report {
-    size_t losses, failures;
-    struct piu_loss *loss;
+    size_t losses, retries, failures;
+    struct piu_loss *loss, *retry;
     struct piu_failure *failure;
 };
 
@@ -29,7 +29,9 @@ static int by_first_loss(const void *a, const void *b)
 {
     const struct piu_loss *x = a, *y = b;
 
-    return (x->first > y->first) - (x->first < y->first);
+    if (x->first != y->first)
+        return x->first > y->first ? 1 : -1;
+    return (x->attempts > y->attempts) - (x->attempts < y->attempts);
 }
 
 static int by_first_failure(const void *a, const void *b)
@@ -39,24 +41,43 @@ static int by_first_failure(const void *a, const void *b)
     return (x->first > y->first) - (x->first < y->first);
 }
 
-static void fill(struct piu_report *r, const struct job *j)
+static void fill_losses(struct piu_loss *ret, size_t count, uint64_t offset)
 {
-    uint64_t offset = atomic_load(&j->losses);
-
-    for (size_t i = 0; i < r->losses; i++) {
+    for (size_t i = 0; i < count; i++) {
         const struct loss_note *note = arena_at(offset, sizeof(*note));
 
-        r->loss[i] = note->loss;
+        ret[i] = note->loss;
         offset = atomic_load(&note->next);
     }
-    offset = atomic_load(&j->failures);
+    qsort(ret, count, sizeof(*ret), by_first_loss);
+}
+
+/* Both in order of the items. */
+static void mark_mended(struct piu_report *r)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < r->retries; i++) {
+        while (at < r->losses && r->loss[at].last <= r->retry[i].first)
+            at++;
+        r->retry[i].mended = at == r->losses || r->loss[at].first >= r->retry[i].last;
+    }
+}
+
+static void fill(struct piu_report *r, const struct job *j)
+{
+    uint64_t offset = atomic_load(&j->failures);
+
+    fill_losses(r->loss, r->losses, atomic_load(&j->losses));
+    fill_losses(r->retry, r->retries, atomic_load(&j->tries));
+    if (!atomic_load(&j->error) && !atomic_load(&j->cancelled))
+        mark_mended(r);
     for (size_t i = 0; i < r->failures; i++) {
         const struct failure_note *note = arena_at(offset, sizeof(*note));
 
         r->failure[i] = note->failure;
         offset = atomic_load(&note->next);
     }
-    qsort(r->loss, r->losses, sizeof(*r->loss), by_first_loss);
     qsort(r->failure, r->failures, sizeof(*r->failure), by_first_failure);
 }
 
@@ -67,10 +88,12 @@ struct piu_report *report_of(const struct job *j)
     if (!r)
         return NULL;
     r->losses = count_notes(atomic_load(&j->losses));
+    r->retries = count_notes(atomic_load(&j->tries));
     r->failures = count_notes(atomic_load(&j->failures));
     r->loss = calloc(r->losses + 1, sizeof(*r->loss));
+    r->retry = calloc(r->retries + 1, sizeof(*r->retry));
     r->failure = calloc(r->failures + 1, sizeof(*r->failure));
-    if (!r->loss || !r->failure)
+    if (!r->loss || !r->retry || !r->failure)
         return piu_report_free(r);
     fill(r, j);
     return r;
@@ -93,6 +116,13 @@ size_t piu_report_losses(const struct piu_report *r, const struct piu_loss **ret
     return r ? r->losses : 0;
 }
 
+size_t piu_report_retries(const struct piu_report *r, const struct piu_loss **ret)
+{
+    if (ret)
+        *ret = r ? r->retry : NULL;
+    return r ? r->retries : 0;
+}
+
 size_t piu_report_failures(const struct piu_report *r, const struct piu_failure **ret)
 {
     if (ret)
@@ -105,6 +135,7 @@ struct piu_report *piu_report_free(struct piu_report *r)
     if (!r)
         return NULL;
     free(r->loss);
+    free(r->retry);
     free(r->failure);
     free(r);
     return NULL;

@@ -170,14 +170,23 @@ TEST(a_retry_that_goes_well_is_no_loss)
 {
     struct piu_pool *pool;
     struct trouble t = {.task = task_of(4), .bad = 6, .what = die_while_lives_last};
+    struct piu_report *report;
+    const struct piu_loss *tries;
 
     lives = piu_shared_new(1, sizeof(*lives));
-    *lives = 1;
+    *lives = 2;
     pool = pool_of(2);
-    t.task.retries = 1;
-    CHECK_EQ(piu_pool_map(pool, &t.task, NULL), 0);
+    t.task.retries = 2;
+    CHECK_EQ(piu_pool_map(pool, &t.task, &report), 0);
     for (int i = 0; i < COUNT; i++)
         CHECK_EQ(squares[i], i * i);
+    CHECK_EQ(piu_report_losses(report, NULL), 0);
+    CHECK_EQ(piu_report_retries(report, &tries), 2);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK(tries[i].first == 6 && tries[i].last == 7 && tries[i].mended);
+        CHECK(tries[i].attempts == i + 1 && tries[i].exitcode == -SIGKILL);
+    }
+    piu_report_free(report);
     piu_pool_free(pool);
 }
 
