@@ -252,19 +252,19 @@ static int pass_in_pool(struct pass *pass, const char *label, bool killing,
 
 static void print_losses(const struct pass *pass, const struct piu_report *report)
 {
-    const struct piu_loss *loss;
+    const struct piu_loss *loss, *retry;
     size_t losses = piu_report_losses(report, &loss);
+    size_t retries = piu_report_retries(report, &retry);
     const struct file *files = pass->tree.files;
 
     printf("%-14s%zu\n", "lost", losses);
     for (size_t i = 0; i < losses; i++)
         printf("%-14sworker %d died %u times over %s\n", "", (int)loss[i].pid,
                loss[i].attempts, files[loss[i].first].path);
-    for (size_t i = 0; i < pass->tree.count; i++)
-        if (pass->digests[i].before != 0)
-            printf("%-14sworker %d died while it hashed %s; worker %d did it again\n",
-                   "tried again", (int)pass->digests[i].before, files[i].path,
-                   (int)pass->digests[i].by);
+    for (size_t i = 0; i < retries; i++)
+        printf("%-14sworker %d died while it hashed %s; worker %d did it again\n",
+               "tried again", (int)retry[i].pid, files[retry[i].first].path,
+               (int)pass->digests[retry[i].first].by);
 }
 
 static size_t print_differences(const struct pass *a, const struct pass *b)
