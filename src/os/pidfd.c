@@ -21,6 +21,9 @@
 
 #define PIDFS_MAGIC 0x50494446
 
+/* Which of the two ways an identity comes from: compared is only what was found the same way. */
+#define BY_START (UINT64_C(1) << 63)
+
 int pidfd_of(pid_t pid, int *ret_fd)
 {
     int fd;
@@ -43,7 +46,7 @@ static bool identity_by_inode(int fd, uint64_t *ret)
     if (sizeof(file.st_ino) < sizeof(*ret) || fstatfs(fd, &system) < 0 ||
         system.f_type != PIDFS_MAGIC || fstat(fd, &file) < 0 || file.st_ino == 0)
         return false;
-    *ret = file.st_ino;
+    *ret = file.st_ino & ~BY_START;
     return true;
 }
 
@@ -57,7 +60,7 @@ static int stat_start_time(const char *text, uint64_t *ret)
         at = strchr(at + 1, ' ');
     if (!at || sscanf(at, "%llu", &ticks) != 1)
         return -EPROTO;
-    *ret = ticks + 1; /* never 0 */
+    *ret = ticks | BY_START; /* never 0 */
     return 0;
 }
 
@@ -116,6 +119,17 @@ int pidfd_signal(int fd, int signal)
     return syscall(NR_PIDFD_SEND_SIGNAL, fd, signal, NULL, 0) < 0 ? -errno : 0;
 }
 
+/*
+ * The way that `identity` was found, whatever this process would do by itself: its environment
+ * and its seccomp filter are not those of the others.
+ */
+static int identity_again(int fd, pid_t pid, uint64_t identity, uint64_t *ret)
+{
+    if (identity & BY_START)
+        return pidfd_identity_by_start(fd, pid, ret);
+    return identity_by_inode(fd, ret) ? 0 : -EOPNOTSUPP;
+}
+
 int pidfd_is_running(pid_t pid, uint64_t identity)
 {
     cleanup(fd_done) int fd = -1;
@@ -123,7 +137,7 @@ int pidfd_is_running(pid_t pid, uint64_t identity)
     int r = pidfd_of(pid, &fd);
 
     if (r == 0)
-        r = pidfd_identity(fd, pid, &found);
+        r = identity_again(fd, pid, identity, &found);
     if (r < 0)
         return r == -ESRCH ? 0 : r;
     return found == identity && !pidfd_has_ended(fd);

@@ -100,6 +100,20 @@ TEST(by_start_time_an_identity_is_the_same_for_all_who_ask)
     check_identity();
 }
 
+TEST(an_identity_is_compared_in_the_way_that_it_was_found)
+{
+    pid_t pid = child_start({ pause(); });
+    int fd = open_pid(pid);
+    uint64_t usual, by_start;
+
+    CHECK_EQ(pidfd_identity(fd, pid, &usual), 0);
+    CHECK_EQ(pidfd_identity_by_start(fd, pid, &by_start), 0);
+    CHECK_EQ(pidfd_is_running(pid, usual), 1);
+    CHECK_EQ(pidfd_is_running(pid, by_start), 1);
+    kill(pid, SIGKILL);
+    child_wait(pid);
+}
+
 TEST(exec_keeps_the_identity)
 {
     int input[2];
