@@ -315,8 +315,13 @@ static int order_send(struct order *o, struct child *c)
         zygote_bury();
         return order_is_lost(o, c);
     }
-    if (r == -EMFILE)
+    if (r == -EMFILE) {
         order_undo(o, c, reply.pid);
+    } else if (r < 0) {
+        /* its answer is still to come: the next order must not take it for its own */
+        zygote_bury();
+        return order_is_lost(o, c);
+    }
     if (r < 0)
         return r;
     c->pid = c->death.pid = reply.pid;
