@@ -5,7 +5,7 @@ build = build
 bench = build-bench
 
 .PHONY: all demo test conformance bench bench-deps check install format clean
-.PHONY: kill kill-quick kill-pairs kill-selftest
+.PHONY: kill kill-quick kill-pairs kill-selftest fault
 
 all: $(build)/build.ninja
 	@meson compile -C $(build)
@@ -40,6 +40,11 @@ kill-pairs: all
 
 kill-selftest: all
 	@$(build)/tests/step/kill --selftest $(ONLY)
+
+# each call fails once: docs/design/fault.md.  ONLY=pool: in that part
+fault: all
+	@r=0; for part in $(or $(ONLY),family sync queue process exec zygote pool); do \
+		$(build)/tests/fault/fault --whole $$part || r=1; done; exit $$r
 
 bench: $(bench)/build.ninja
 	@meson compile -C $(bench)
