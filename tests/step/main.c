@@ -2,7 +2,7 @@
  * usage: kill [MODE] [OPTION]... [STRUCTURE[/CASE]]...
  *
  *     --all        every instruction of every case (the default)
- *     --quick      some of each, about 10,000, and some pairs
+ *     --quick      some of each, about 10,000
  *     --pairs      the grids of two
  *     --selftest   the broken twins: each must be caught
  *     --list       the cases
@@ -17,7 +17,6 @@
 #include <sys/prctl.h>
 
 #define QUICK_KILLS 11000
-#define QUICK_PAIRS 1500
 #define GIVE_UP     5 /* violations of one case */
 
 enum mode { ALL, QUICK, PAIRS, SELFTEST };
@@ -67,15 +66,15 @@ static bool is_due(const struct kill_case *c)
         return false;
     if (options.mode == PAIRS)
         return c->other != NULL;
-    return options.mode != ALL || !c->other || plan.at != SIZE_MAX;
+    return options.mode == SELFTEST || !c->other || plan.at != SIZE_MAX;
 }
 
-static size_t count_due(bool pairs)
+static size_t count_due(void)
 {
     size_t many = 0;
 
     for (const struct kill_case *c = cases; c; c = c->next)
-        many += is_due(c) && (c->other != NULL) == pairs;
+        many += is_due(c);
     return many;
 }
 
@@ -171,9 +170,7 @@ static struct kill_count *count_new(void)
 static int run_all(void)
 {
     size_t points = 0, kills = 0, pairs = 0, violations = 0, failed = 0, passed = 0;
-    size_t left = options.mode == QUICK ? QUICK_KILLS : 0, cases_left = count_due(false);
-    size_t pairs_budget =
-        options.mode == QUICK && count_due(true) ? 1 + QUICK_PAIRS / count_due(true) : 0;
+    size_t left = options.mode == QUICK ? QUICK_KILLS : 0, cases_left = count_due();
     double begin = seconds();
 
     for (const struct kill_case *c = cases; c; c = c->next) {
@@ -184,7 +181,7 @@ static int run_all(void)
         if (!is_due(c))
             continue;
         count = count_new();
-        plan.budget = c->other ? pairs_budget : left ? 1 + left / cases_left : 0;
+        plan.budget = left ? 1 + left / cases_left : 0;
         sound = case_run(c, count);
         sound &= c->twin ? count->violations > 0 : count->violations == 0;
         case_print(c, count, seconds() - before, sound);
@@ -193,8 +190,8 @@ static int run_all(void)
         kills += count->kills;
         pairs += count->pairs;
         violations += count->violations;
-        left -= left && !c->other ? (count->points < left ? count->points : left - 1) : 0;
-        cases_left -= !c->other;
+        left -= left ? (count->points < left ? count->points : left - 1) : 0;
+        cases_left--;
         munmap(count, sizeof(*count));
     }
     if (options.mode == SELFTEST)

@@ -197,7 +197,7 @@ bool victim_record(struct victim *v, struct trace *t, size_t limit)
         if (ended)
             break;
         t->at[count++] = at;
-        if (limit < TRACE_MAX && count > limit / 2 && clock_ns() - before > 4000000)
+        if (limit < TRACE_MAX && clock_ns() - before > 4000000)
             break;
     }
     *t->count = count;
