@@ -162,7 +162,9 @@ static void serve(struct zygote *z)
         child_end(0);
     o = arena_at(offset, sizeof(*o));
     reply.result = o ? order_fork(z, o, &reply, &pidfd) : -EFAULT;
-    fd_send(z->socket, &reply, sizeof(reply), pidfd);
+    /* without an answer the starter would wait for ever: our end is one */
+    if (fd_send(z->socket, &reply, sizeof(reply), pidfd) < 0)
+        child_end(CHILD_UNBORN);
 }
 
 static _Noreturn void zygote_main(struct zygote *z)

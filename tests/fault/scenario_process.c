@@ -174,7 +174,7 @@ static int zygote_kill(void)
 {
     int r = start_and_join(&ZYGOTE, sleep_on, terminate, true, -SIGTERM);
 
-    return r == -ENOTSUP ? zygote_begin() : r;
+    return r == -ENOTSUP || r == -ECHILD ? zygote_begin() : r;
 }
 
 const struct scenario scenario_zygote = {
