@@ -393,6 +393,8 @@ static void run_call(const struct scenario *s, const struct remains *wanted, int
 
     while (errors[lasting] == EINTR || errors[lasting] == EAGAIN)
         lasting++;
+    if (call == CALL_poll || call == CALL_ppoll)
+        lasting = -1; /* no wait could ever end */
 
     for (int e = 0; errors[e]; e++) {
         for (long nth = 1; nth <= count && (whole || nth <= (e ? 1 : QUICK_NTH));
