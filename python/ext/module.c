@@ -126,6 +126,7 @@ static int module_exec(PyObject *module)
     static int (*const add[])(PyObject * module) = {
         handle_functions_add, lock_type_add,  rlock_type_add,   semaphore_type_add,
         condition_type_add,   event_type_add, barrier_type_add,
+        tasks_type_add,
     };
 
     if (state_fill(module, state_of_module(module)) < 0)

@@ -46,6 +46,7 @@ int semaphore_type_add(PyObject *module);
 int condition_type_add(PyObject *module);
 int event_type_add(PyObject *module);
 int barrier_type_add(PyObject *module);
+int tasks_type_add(PyObject *module);
 
 /* The same for all: a type from its spec, under its own name; into *ret, too (NULL: no). */
 int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **ret);
