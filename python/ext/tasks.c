@@ -24,7 +24,7 @@
 
 #include <stdatomic.h>
 
-#define WHAT      "Pool"
+#define WHAT       "Pool"
 #define SLOTS_MOST 65536u
 
 enum result_kind { RESULT_DONE, RESULT_AGAIN };
@@ -130,9 +130,9 @@ static int collect_into(PyObject *list, const struct taking *t)
 
     if (t->size < sizeof(*head))
         return error_raise(WHAT, -EBADMSG) ? 0 : -1;
-    result = Py_BuildValue("(KIIy#)", (unsigned long long)head->number, head->kind,
-                           head->slot, (const char *)(head + 1),
-                           (Py_ssize_t)(t->size - sizeof(*head)));
+    result =
+        Py_BuildValue("(KIIy#)", (unsigned long long)head->number, head->kind, head->slot,
+                      (const char *)(head + 1), (Py_ssize_t)(t->size - sizeof(*head)));
     r = result ? PyList_Append(list, result) : -1;
     Py_XDECREF(result);
     return r;
@@ -262,7 +262,8 @@ static PyObject *tasks_finish(PyObject *self, PyObject *arguments)
 
     if (!PyArg_ParseTuple(arguments, "IKy*", &slot, &number, &body))
         return NULL;
-    r = slot_check(s, slot) < 0 ? -EINVAL : result_put(s, number, RESULT_DONE, slot, &body);
+    r = slot_check(s, slot) < 0 ? -EINVAL
+                                : result_put(s, number, RESULT_DONE, slot, &body);
     PyBuffer_Release(&body);
     if (r == 0)
         atomic_store(record_of(s, slot), 0);
@@ -274,9 +275,10 @@ static PyObject *tasks_finish(PyObject *self, PyObject *arguments)
 static PyObject *tasks_reduce(PyObject *self, PyObject *unused)
 {
     struct tasks_object *s = (struct tasks_object *)self;
-    PyObject *extra = Py_BuildValue(
-        "(y#y#I)", (const char *)&s->results.handle, (Py_ssize_t)sizeof(struct piu_handle),
-        (const char *)&s->records.handle, (Py_ssize_t)sizeof(struct piu_handle), s->slots);
+    PyObject *extra = Py_BuildValue("(y#y#I)", (const char *)&s->results.handle,
+                                    (Py_ssize_t)sizeof(struct piu_handle),
+                                    (const char *)&s->records.handle,
+                                    (Py_ssize_t)sizeof(struct piu_handle), s->slots);
 
     (void)unused;
     return extra ? shared_reduce(self, extra) : NULL;
@@ -344,8 +346,9 @@ static void tasks_dealloc(PyObject *self)
 
 static PyMethodDef methods[] = {
     ENTRY("submit", tasks_submit, METH_VARARGS, "submit(number, bytes)"),
-    ENTRY("collect", tasks_collect, METH_VARARGS,
-          "collect(list, timeout=None): appends (number, kind, slot, bytes); False: none."),
+    ENTRY(
+        "collect", tasks_collect, METH_VARARGS,
+        "collect(list, timeout=None): appends (number, kind, slot, bytes); False: none."),
     ENTRY("started", tasks_started, METH_VARARGS,
           "started(slot): the task that its worker has begun; 0: none."),
     ENTRY("clear", tasks_clear, METH_VARARGS, "clear(slot): for another worker."),

@@ -15,7 +15,7 @@ import multiprocessing as _stock
 import sys
 
 _SAME = frozenset((
-    'connection', 'dummy', 'forkserver', 'heap', 'managers', 'pool', 'popen_fork',
+    'connection', 'dummy', 'forkserver', 'heap', 'managers', 'popen_fork',
     'popen_forkserver', 'popen_spawn_posix', 'process', 'queues', 'reduction',
     'resource_sharer', 'resource_tracker', 'shared_memory', 'sharedctypes', 'spawn', 'util',
 ))

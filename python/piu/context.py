@@ -53,6 +53,12 @@ class Factories:
         from .synchronize import Barrier
         return Barrier(parties, action, timeout, ctx=self.get_context())
 
+    def Pool(self, processes=None, initializer=None, initargs=(), maxtasksperchild=None):
+        '''Returns a process pool object'''
+        from .pool import Pool
+        return Pool(processes, initializer, initargs, maxtasksperchild,
+                    context=self.get_context())
+
 
 FACTORIES = [name for name in vars(Factories) if not name.startswith('_')]
 
