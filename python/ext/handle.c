@@ -177,6 +177,16 @@ PyObject *handle_reduce(struct module_state *state, PyObject *self,
                          extra);
 }
 
+PyObject *handle_state(struct module_state *state, PyObject *self,
+                       const struct piu_hold *hold)
+{
+    PyObject *family = travel(state, self, hold);
+
+    return family ? Py_BuildValue("(Ny#)", family, (const char *)&hold->handle,
+                                  (Py_ssize_t)sizeof(hold->handle))
+                  : NULL;
+}
+
 /* _rebuild(family, type, handle, extra): unpickling the family has joined it. */
 static PyObject *rebuild(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
@@ -206,7 +216,7 @@ int handle_functions_add(PyObject *module)
 
 /* ---- Objects ------------------------------------------------------------------------------ */
 
-static PyObject *shared_alloc(PyTypeObject *type)
+PyObject *shared_alloc(PyTypeObject *type)
 {
     struct module_state *state = state_of_type(type);
     PyObject *self = state ? type->tp_alloc(type, 0) : NULL;

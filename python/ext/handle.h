@@ -37,6 +37,9 @@ int handle_from_bytes(struct piu_hold *ret, const char *what, PyObject *bytes);
  */
 PyObject *handle_reduce(struct module_state *state, PyObject *self,
                         const struct piu_hold *hold, PyObject *extra);
+/* For types with a __getstate__: (family, handle).  The same exception. */
+PyObject *handle_state(struct module_state *state, PyObject *self,
+                       const struct piu_hold *hold);
 /* Is pickling allowed now, in this thread? */
 bool handle_may_travel(struct module_state *state);
 
@@ -78,6 +81,8 @@ struct shared_object {
 /* For tp_new: makes the object, zeroed.  The type's own fields are zero. */
 PyObject *shared_new(PyTypeObject *type, const char *what, enum piu_kind kind,
                      size_t size);
+/* For tp_new of types that get their hold later: by handle_new(), handle_from_bytes() ... */
+PyObject *shared_alloc(PyTypeObject *type);
 /* For _from_handle(handle, extra), which is METH_FASTCALL | METH_CLASS. */
 PyObject *shared_from_handle(PyTypeObject *type, const char *what,
                              PyObject *const *arguments, Py_ssize_t count);

@@ -3,6 +3,7 @@
 
 #include "errors.h"
 #include "handle.h"
+#include "message.h"
 
 struct module_state *state_of_module(PyObject *module)
 {
@@ -25,6 +26,15 @@ int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **ret)
         *ret = (PyTypeObject *)type;
     else
         Py_XDECREF(type);
+    return r;
+}
+
+int module_add_subtype(PyObject *module, PyType_Spec *spec, PyTypeObject *base)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
+    int r = type ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
+
+    Py_XDECREF(type);
     return r;
 }
 
@@ -74,8 +84,7 @@ static PyMethodDef functions[] = {
 
 /* ---- Making and ending ------------------------------------------------------------------ */
 
-/* module.name into *ret, or the module itself; -1 with an exception. */
-static int import(const char *module, const char *name, PyObject **ret)
+int module_import(const char *module, const char *name, PyObject **ret)
 {
     PyObject *imported = PyImport_ImportModule(module);
 
@@ -100,13 +109,13 @@ static int exception_add(PyObject *module, const char *name, const char *doc,
 
 static int state_fill(PyObject *module, struct module_state *s)
 {
-    if (import("threading", "BrokenBarrierError", &s->broken_barrier_error) < 0 ||
-        import("queue", "Empty", &s->queue_empty) < 0 ||
-        import("queue", "Full", &s->queue_full) < 0 ||
-        import("multiprocessing.context", NULL, &s->context) < 0 ||
-        import("multiprocessing.process", NULL, &s->process) < 0 ||
-        import("threading", NULL, &s->threading) < 0 ||
-        import("time", "monotonic", &s->monotonic) < 0)
+    if (module_import("threading", "BrokenBarrierError", &s->broken_barrier_error) < 0 ||
+        module_import("queue", "Empty", &s->queue_empty) < 0 ||
+        module_import("queue", "Full", &s->queue_full) < 0 ||
+        module_import("multiprocessing.context", NULL, &s->context) < 0 ||
+        module_import("multiprocessing.process", NULL, &s->process) < 0 ||
+        module_import("threading", NULL, &s->threading) < 0 ||
+        module_import("time", "monotonic", &s->monotonic) < 0)
         return -1;
     if (exception_add(
             module, "OwnerDiedWarning",
@@ -125,8 +134,8 @@ static int module_exec(PyObject *module)
 {
     static int (*const add[])(PyObject * module) = {
         handle_functions_add, lock_type_add,  rlock_type_add,   semaphore_type_add,
-        condition_type_add,   event_type_add, barrier_type_add,
-        tasks_type_add,
+        condition_type_add,   event_type_add, barrier_type_add, message_functions_add,
+        queue_type_add,       tasks_type_add,
     };
 
     if (state_fill(module, state_of_module(module)) < 0)
@@ -149,12 +158,19 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(s->process);
     Py_VISIT(s->threading);
     Py_VISIT(s->monotonic);
+    Py_VISIT(s->pickler);
+    Py_VISIT(s->unpickle);
+    Py_VISIT(s->unpickle_names);
+    Py_VISIT(s->bytes_io);
+    Py_VISIT(s->copyreg_reducers);
+    Py_VISIT(s->forking_pickler);
     Py_VISIT(s->owner_died_warning);
     Py_VISIT(s->lock_left_warning);
     Py_VISIT(s->worker_lost);
     Py_VISIT(s->rebuild);
     Py_VISIT(s->lock_type);
     Py_VISIT(s->rlock_type);
+    Py_VISIT(s->queue_type);
     return 0;
 }
 
@@ -169,12 +185,19 @@ static int module_clear(PyObject *module)
     Py_CLEAR(s->process);
     Py_CLEAR(s->threading);
     Py_CLEAR(s->monotonic);
+    Py_CLEAR(s->pickler);
+    Py_CLEAR(s->unpickle);
+    Py_CLEAR(s->unpickle_names);
+    Py_CLEAR(s->bytes_io);
+    Py_CLEAR(s->copyreg_reducers);
+    Py_CLEAR(s->forking_pickler);
     Py_CLEAR(s->owner_died_warning);
     Py_CLEAR(s->lock_left_warning);
     Py_CLEAR(s->worker_lost);
     Py_CLEAR(s->rebuild);
     Py_CLEAR(s->lock_type);
     Py_CLEAR(s->rlock_type);
+    Py_CLEAR(s->queue_type);
     return 0;
 }
 

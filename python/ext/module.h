@@ -25,6 +25,12 @@ struct module_state {
     PyObject *process;              /* the module multiprocessing.process */
     PyObject *threading;            /* the module threading */
     PyObject *monotonic;            /* time.monotonic */
+    PyObject *pickler;              /* pickle.Pickler */
+    PyObject *unpickle;             /* pickle.loads */
+    PyObject *unpickle_names;       /* ('buffers',) */
+    PyObject *bytes_io;             /* io.BytesIO */
+    PyObject *copyreg_reducers;     /* copyreg.dispatch_table */
+    PyObject *forking_pickler;      /* multiprocessing.reduction.ForkingPickler */
     /* ours */
     PyObject *owner_died_warning;
     PyObject *lock_left_warning;
@@ -32,6 +38,7 @@ struct module_state {
     PyObject *rebuild; /* the function _rebuild() of this module */
     PyTypeObject *lock_type;
     PyTypeObject *rlock_type;
+    PyTypeObject *queue_type;
 };
 
 extern struct PyModuleDef piu_module;
@@ -46,10 +53,16 @@ int semaphore_type_add(PyObject *module);
 int condition_type_add(PyObject *module);
 int event_type_add(PyObject *module);
 int barrier_type_add(PyObject *module);
+int queue_type_add(PyObject *module);
 int tasks_type_add(PyObject *module);
+
+/* module.name into *ret (NULL: the module itself); -1 with an exception. */
+int module_import(const char *module, const char *name, PyObject **ret);
 
 /* The same for all: a type from its spec, under its own name; into *ret, too (NULL: no). */
 int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **ret);
+/* The same, of a type that extends another of ours. */
+int module_add_subtype(PyObject *module, PyType_Spec *spec, PyTypeObject *base);
 
 #define ENTRY(name, function, flags, doc)                                      \
     {                                                                          \

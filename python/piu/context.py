@@ -53,6 +53,21 @@ class Factories:
         from .synchronize import Barrier
         return Barrier(parties, action, timeout, ctx=self.get_context())
 
+    def Queue(self, maxsize=0):
+        '''Returns a queue object'''
+        from .queues import Queue
+        return Queue(maxsize, ctx=self.get_context())
+
+    def JoinableQueue(self, maxsize=0):
+        '''Returns a queue object'''
+        from .queues import JoinableQueue
+        return JoinableQueue(maxsize, ctx=self.get_context())
+
+    def SimpleQueue(self):
+        '''Returns a queue object'''
+        from .queues import SimpleQueue
+        return SimpleQueue(ctx=self.get_context())
+
     def Pool(self, processes=None, initializer=None, initargs=(), maxtasksperchild=None):
         '''Returns a process pool object'''
         from .pool import Pool
