@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """usage: run.py EXAMPLE...
 
-Run each example, a program; what it prints must be what examples/expected/NAME.txt says.
+Run each example, a program; what it prints must be what examples/expected/NAME.txt says.  A
+Python example is run twice: as it is, and by `python -m piu` with its import changed back to
+the stdlib's multiprocessing.
 There, neighbouring lines that begin with "| " may come in any order, and * stands for
 anything within a line.  An example also ends with exit code 0, says nothing on standard error
 and leaves no process behind.
@@ -12,6 +14,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import groupby
 from pathlib import Path
@@ -54,10 +57,19 @@ def agrees(expected, printed):
     return not printed
 
 
-def complaint_about(program):
-    expected = (EXPECTED / f"{Path(program).name}.txt").read_text()
+def commands_for(program, directory):
+    if not program.endswith(".py"):
+        return [[program]]
+    text = Path(program).read_text()
+    stock = Path(directory) / Path(program).name
+    stock.write_text(text.replace("import piu as multiprocessing", "import multiprocessing"))
+    return [[sys.executable, program], [sys.executable, "-m", "piu", str(stock)]]
+
+
+def complaint_about(program, command):
+    expected = (EXPECTED / f"{Path(program).stem}.txt").read_text()
     run = subprocess.Popen(
-        [program],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -82,13 +94,15 @@ def complaint_about(program):
 
 def main():
     passed = failed = 0
-    for program in sys.argv[1:]:
-        complaint = complaint_about(program)
-        if complaint is None:
-            passed += 1
-        else:
-            failed += 1
-            print(f"FAILED  {Path(program).name}: {complaint}")
+    with tempfile.TemporaryDirectory() as directory:
+        for program in sys.argv[1:]:
+            for command in commands_for(program, directory):
+                complaint = complaint_about(program, command)
+                if complaint is None:
+                    passed += 1
+                else:
+                    failed += 1
+                    print(f"FAILED  {' '.join(command)}: {complaint}")
     print(f"{passed} passed, {failed} failed")
     return failed > 0 or passed == 0
 
