@@ -55,11 +55,11 @@ static int pp_sample(const struct row *row, double *ret)
 enum { BARE_PLACES = 64 };
 
 struct bare {
-    alignas(LINE) _Atomic uint64_t count;
     alignas(LINE) struct {
         uint64_t size;
         char bytes[64];
     } places[BARE_PLACES];
+    alignas(LINE) _Atomic uint64_t count;
 };
 
 struct bares {

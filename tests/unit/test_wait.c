@@ -28,11 +28,10 @@ struct things {
 
 static void things_new(struct things *t)
 {
-    *t = (struct things){
-        .process = {.target = sleep_on, .daemon = true},
-        .event = piu_shared_new(1, sizeof(*t->event)),
-        .queue = piu_queue_new(),
-    };
+    *t = (struct things){0};
+    t->process = (struct piu_process){.target = sleep_on, .daemon = true};
+    t->event = piu_shared_new(1, sizeof(*t->event));
+    t->queue = piu_queue_new();
     CHECK(t->event && t->queue);
     CHECK_EQ(piu_process_start(&t->process), 0);
     t->list[0].process = &t->process;
