@@ -386,7 +386,7 @@ static void victim_prepares_alone(void *argument)
 /* Whatever became of it: the survivor's is whole, and nothing else is left. */
 static void killed_at_each_step(struct step *step, struct scene *s)
 {
-    struct step_trace trace;
+    struct step_trace trace = {0};
 
     if (!step_is_possible())
         SKIP("no ptrace here");
