@@ -2,7 +2,6 @@
 #include "shm/member.h"
 
 #include "os/machine.h"
-#include "shm/history.h"
 #include "shm/life.h"
 #include "shm/sweep.h"
 #include "shm/thread.h"
@@ -72,7 +71,7 @@ void member_leave(void)
         return;
     /* while we are alive, for it takes locks: those of one that has left are taken over */
     sweep_member(m, id, false);
-    history_note_left(m, id_generation(id));
+    /* the history is for who frees the slot: noted here, one killed now would be LEFT then */
     life_move(m, life_make(id_generation(id), (uint32_t)getpid(), MEMBER_LIVE),
               (uint32_t)getpid(), MEMBER_LEFT);
     atomic_store(&member_self->id, 0);

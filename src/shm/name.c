@@ -115,30 +115,45 @@ static void names_copy(struct name_table *to, const struct name_table *from)
     }
 }
 
-static int table_replace(struct name_table *old, struct name_table **ret)
+/* The caller's own, until it is published: nobody may find one without its capacity. */
+static int table_new(uint64_t capacity, struct name_table **ret)
 {
-    _Atomic uint64_t *into = &arena_header()->names;
-    uint64_t capacity =
-        names_in(old) * 2 >= old->capacity ? old->capacity * 2 : old->capacity;
-    struct name_table *t;
     void *block;
-    int r = block_new(table_size(capacity), BLOCK_SCRATCH, into, &block);
+    int r =
+        block_new(table_size(capacity), BLOCK_SCRATCH, &arena_header()->names, &block);
 
     if (r < 0)
         return r;
-    t = block;
-    memset(t, 0, table_size(capacity));
-    t->capacity = capacity;
+    memset(block, 0, table_size(capacity));
+    *ret = block;
+    (*ret)->capacity = capacity;
+    return 0;
+}
+
+static void table_publish(struct name_table *t)
+{
+    atomic_store(&arena_header()->names, arena_offset(t));
+    block_give(t);
+}
+
+static int table_replace(struct name_table *old, struct name_table **ret)
+{
+    uint64_t capacity =
+        names_in(old) * 2 >= old->capacity ? old->capacity * 2 : old->capacity;
+    struct name_table *t;
+    int r = table_new(capacity, &t);
+
+    if (r < 0)
+        return r;
     names_copy(t, old);
     /* killed behind this line: the old one goes back to the family, until ... */
-    r = block_take(old, BLOCK_SCRATCH, into);
+    r = block_take(old, BLOCK_SCRATCH, &arena_header()->names);
     if (r < 0) {
         block_free(t);
         return r;
     }
     /* ... this one, where the new one becomes the family's (B4) */
-    atomic_store(into, arena_offset(t));
-    block_give(t);
+    table_publish(t);
     block_free(old);
     *ret = t;
     return 0;
@@ -148,7 +163,6 @@ static int table_replace(struct name_table *old, struct name_table **ret)
 static int table_for_one(struct name_table **ret)
 {
     struct name_table *t = table_now();
-    void *block;
     int r;
 
     if (t && !is_full(t)) {
@@ -157,12 +171,10 @@ static int table_for_one(struct name_table **ret)
     }
     if (t)
         return table_replace(t, ret);
-    r = block_new_into(table_size(CAPACITY_FIRST), &arena_header()->names, &block);
-    if (r < 0)
-        return r;
-    *ret = block;
-    (*ret)->capacity = CAPACITY_FIRST;
-    return 0;
+    r = table_new(CAPACITY_FIRST, ret);
+    if (r == 0)
+        table_publish(*ret);
+    return r;
 }
 
 /* The lock is held. */

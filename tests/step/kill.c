@@ -43,29 +43,42 @@ static _Thread_local pid_t forked;
 
 static struct {
     const char *phase;
+    bool judged; /* what goes wrong now is the structure's doing, not the harness's */
     size_t n, m;
     bool stepped;
 } here;
 
-/* ---- Violations ------------------------------------------------------------------------ */
+/* ---- Children --------------------------------------------------------------------------- */
+
+/* Calls `function` for each, orphans that came to us too. */
+static void children_each(void (*function)(pid_t pid))
+{
+    char path[64], line[8192], *p, *end;
+    FILE *file;
+    long pid;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    file = fopen(path, "re");
+    line[0] = '\0';
+    if (file && !fgets(line, sizeof(line), file))
+        line[0] = '\0';
+    if (file)
+        fclose(file);
+    for (p = line; (pid = strtol(p, &end, 10)) > 0; p = end)
+        function((pid_t)pid);
+}
+
+static void child_kill(pid_t pid)
+{
+    kill(pid, SIGKILL);
+}
 
 static void children_kill(void)
 {
-    char path[64], line[8192], *p, *end;
-    long pid;
+    pid_t pid;
 
     for (;;) {
-        FILE *file;
-
-        snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-        file = fopen(path, "re");
-        line[0] = '\0';
-        if (file && !fgets(line, sizeof(line), file))
-            line[0] = '\0';
-        if (file)
-            fclose(file);
-        for (p = line; (pid = strtol(p, &end, 10)) > 0; p = end)
-            kill((pid_t)pid, SIGKILL);
+        children_each(child_kill);
         do
             pid = waitpid(-1, NULL, WNOHANG | __WALL);
         while (pid > 0);
@@ -74,6 +87,29 @@ static void children_kill(void)
         sched_yield();
     }
 }
+
+static bool is_ours(pid_t pid)
+{
+    for (unsigned i = 0; i < KILL_PEERS; i++)
+        if (peers[i] == pid)
+            return true;
+    return control->victim == pid;
+}
+
+static void orphan_wait(pid_t pid)
+{
+    if (!is_ours(pid))
+        child_wait(pid);
+}
+
+void kill_orphans_end(void)
+{
+    here.phase = "what the victim started does not end";
+    children_each(orphan_wait);
+    here.phase = "the survivor";
+}
+
+/* ---- Violations ------------------------------------------------------------------------ */
 
 static const char *const deaths[] = {"kill", "exit", "exec"};
 
@@ -84,13 +120,15 @@ static _Noreturn void violation(const char *text)
     int length;
 
     alarm(0);
-    count->violations++;
+    if (here.n > *trace.count)
+        here.n = *trace.count;
+    *(here.judged ? &count->violations : &count->troubles) += 1;
     length = snprintf(message, sizeof(message),
-                      "VIOLATION  %s/%s, instruction %zu of %zu%s: %s\n"
+                      "%s  %s/%s, instruction %zu of %zu%s: %s\n"
                       "    %s: %s\n",
-                      c->structure, c->name, here.n, *trace.count,
-                      here.stepped ? " (single steps)" : "", trace_name(&trace, here.n),
-                      here.phase, text);
+                      here.judged ? "VIOLATION" : "TROUBLE", c->structure, c->name,
+                      here.n, *trace.count, here.stepped ? " (single steps)" : "",
+                      trace_name(&trace, here.n), here.phase, text);
     if (c->other)
         length += snprintf(message + length, sizeof(message) - (size_t)length,
                            "    B stood at %zu of %zu: %s\n", here.m, *other_trace.count,
@@ -107,7 +145,7 @@ static _Noreturn void violation(const char *text)
                            " --with %zu", here.m);
     length += snprintf(message + length, sizeof(message) - (size_t)length,
                        " --way %u --by %s\n", kill_now.way, deaths[kill_now.how]);
-    if (!c->twin || plan->at != SIZE_MAX)
+    if (!c->twin || !here.judged || plan->at != SIZE_MAX)
         (void)!write(STDOUT_FILENO, message, (size_t)length);
     children_kill();
     _exit(1);
@@ -336,6 +374,28 @@ pid_t peer_pid(unsigned i)
     return peers[i];
 }
 
+bool peer_rests(unsigned i)
+{
+    return strchr("SZ", process_state(peers[i])) != NULL;
+}
+
+void peer_kill(unsigned i)
+{
+    CHECK_EQ(kill(peers[i], SIGKILL), 0);
+    test_wait_until(process_state(peers[i]) == 'Z');
+}
+
+void peer_stop(unsigned i)
+{
+    CHECK_EQ(kill(peers[i], SIGSTOP), 0);
+    test_wait_until(process_state(peers[i]) == 'T');
+}
+
+void peer_continue(unsigned i)
+{
+    CHECK_EQ(kill(peers[i], SIGCONT), 0);
+}
+
 void peer_join(unsigned i)
 {
     pid_t pid = peers[i];
@@ -411,6 +471,7 @@ void kill_victim_is(pid_t pid)
 static void run_begin(void)
 {
     here.phase = "setting up";
+    here.judged = false;
     control->said = 0;
     control->victim = 0;
     alarm((unsigned)plan->guard);
@@ -430,6 +491,7 @@ static void run_end(struct victim *a)
 {
     alarm((unsigned)plan->guard);
     here.phase = "the survivor";
+    here.judged = true;
     if (c->check)
         c->check(state);
     if (arena.base) {
@@ -482,6 +544,7 @@ static bool run_pair(enum how_to to, size_t n, size_t m)
     kill_now.ended = comes && n >= *trace.count;
     victim_die(&a, kill_now.how);
     here.phase = "B does not go on";
+    here.judged = true;
     alarm((unsigned)plan->guard);
     victim_to(&b, &other_trace, SIZE_MAX);
     victim_die(&b, DEATH_KILL);
@@ -510,6 +573,8 @@ static bool run_fresh(enum how_to to, size_t n)
     status = child_wait(pid);
     if (!WIFEXITED(status))
         violation("the survivor was killed");
+    if (WEXITSTATUS(status) == 1)
+        _exit(1); /* a violation, told already */
     return WEXITSTATUS(status) == 0;
 }
 
@@ -587,8 +652,10 @@ static void all_alone(void)
 
     record();
     many = *trace.count + 1;
+    if (c->most && c->most < many)
+        many = c->most;
     if (plan->budget && plan->budget < many)
-        many = plan->budget;
+        many = c->fresh ? plan->budget / 8 + 1 : plan->budget; /* those are slow */
     if (plan->at != SIZE_MAX) {
         all_at(plan->at < *trace.count ? plan->at : *trace.count, 0);
         return;
@@ -679,6 +746,15 @@ static void begin(void)
     other_trace = trace_new();
 }
 
+/* Waiting for what does not come teaches a thread not to spin; its children inherit that. */
+static void learn_not_to_spin(void)
+{
+    struct piu_event never = {{0}};
+
+    for (int i = 0; i < 8; i++)
+        CHECK_EQ(piu_event_wait(&never, 1), -ETIMEDOUT);
+}
+
 void kill_job(const struct kill_case *case_, const struct kill_plan *plan_,
               struct kill_count *count_)
 {
@@ -692,6 +768,7 @@ void kill_job(const struct kill_case *case_, const struct kill_plan *plan_,
     } else {
         here.phase = "setting up";
         become_self();
+        learn_not_to_spin();
         state = piu_shared_new(1, c->size ? c->size : 1);
         CHECK(state);
         blocks_before = block_count();

@@ -41,6 +41,7 @@ struct kill_case {
     void (*other)(void *state);
     void (*check)(void *state);
     unsigned ways; /* of checking, see kill_now.way; 0: one */
+    size_t most;   /* instructions, spread over all of a long way; 0: each */
     bool stranger; /* the victim is not a member before `prepare` */
     bool fresh;
     bool twin;
@@ -77,6 +78,13 @@ void peer_awaits_victim(void);
 /* In the check: it has ended, with exit code 0. */
 void peer_join(unsigned i);
 pid_t peer_pid(unsigned i);
+bool peer_rests(unsigned i); /* it sleeps, or has ended */
+void peer_kill(unsigned i);
+void peer_stop(unsigned i);
+void peer_continue(unsigned i);
+
+/* In the check: what the victim had started ends by itself. */
+void kill_orphans_end(void);
 
 uint64_t kill_who(void); /* the caller, as member_who() says */
 
@@ -101,6 +109,7 @@ struct kill_plan {
 struct kill_count {
     _Atomic size_t points; /* instructions of all shares */
     _Atomic size_t kills, pairs, missed, violations;
+    _Atomic size_t troubles; /* of the harness's own: no proof of anything */
     _Atomic size_t next[64]; /* by share: where to go on behind a violation */
 };
 

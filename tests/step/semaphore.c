@@ -33,7 +33,7 @@ static void use(void *s)
     release(s);
 }
 
-static void both_are_there(void *s)
+static void both_can_be_had(void *s)
 {
     CHECK_EQ(piu_semaphore_acquire(s, PIU_SEC(10)), 0);
     CHECK_EQ(piu_semaphore_acquire(s, PIU_SEC(10)), 0);
@@ -42,9 +42,32 @@ static void both_are_there(void *s)
     CHECK_EQ(piu_semaphore_release(s), 0);
     CHECK_EQ(piu_semaphore_release(s), 0);
     CHECK_EQ(piu_semaphore_value(s), 2);
+}
+
+static void done(void *s)
+{
     piu_semaphore_done(s);
     member_sweep_dead(true);
     CHECK_EQ(kill_blocks(), 0);
+}
+
+static void both_are_there(void *s)
+{
+    both_can_be_had(s);
+    done(s);
+}
+
+/* The victim gives a unit that it has not: the dead one's comes back, and a debt is paid. */
+static void debt_is_0_or_1(void *s)
+{
+    unsigned debt;
+
+    both_can_be_had(s);
+    debt = (unsigned)semaphore_debt(s);
+    CHECK(debt <= 1);
+    CHECK_EQ(piu_semaphore_release(s), debt ? 0 : -EOVERFLOW);
+    CHECK_EQ(piu_semaphore_value(s), 2);
+    done(s);
 }
 
 KILL(semaphore, acquire, .size = sizeof(struct piu_semaphore), .set_up = of_two,
@@ -53,5 +76,7 @@ KILL(semaphore, release, .size = sizeof(struct piu_semaphore), .set_up = of_two,
      .prepare = acquire, .operation = release, .check = both_are_there);
 KILL(semaphore, one_lost, .size = sizeof(struct piu_semaphore), .set_up = of_two_one_lost,
      .operation = use, .check = both_are_there);
+KILL(semaphore, release_for_a_dead_one, .size = sizeof(struct piu_semaphore),
+     .set_up = of_two_one_lost, .operation = release, .check = debt_is_0_or_1);
 KILL(semaphore, two_users, .size = sizeof(struct piu_semaphore), .set_up = of_two,
      .operation = use, .other = use, .check = both_are_there);

@@ -1,5 +1,4 @@
 /* The sweep: what a member leaves is dealt with once, by whoever comes, however often. */
-#include "step.h"
 #include "waits.h"
 
 #include "os/clock.h"
@@ -171,78 +170,4 @@ TEST(who_joins_where_all_slots_are_those_of_the_dead_does_not_wait_for_itself)
         });
     member_sweep_dead(true);
     CHECK_EQ(block_count(), before);
-}
-
-/* ---- Killed at every instruction ---------------------------------------------------------- */
-
-static void see_the_mess(void *argument)
-{
-    struct told *told = argument;
-
-    me();
-    CHECK(told->id != 0);
-}
-
-static void sweep_it(void *argument)
-{
-    struct told *told = argument;
-
-    member_fate(told->id);
-}
-
-TEST(a_sweeper_that_is_killed_at_any_instruction_does_no_harm, .limit = 120)
-{
-    struct told *told = told_new();
-    struct step step = {.prepare = see_the_mess, .operation = sweep_it, .argument = told};
-    struct step_trace trace = {0};
-    uint64_t before = block_count();
-    size_t stride;
-
-    if (!step_is_possible())
-        SKIP("no ptrace here");
-    in_child_killed({ leave_a_mess(told); });
-    step_record(&step, &trace);
-    check_clean(told, before);
-    stride = getenv("PIU_EVERY_STEP") ? 1 : trace.count / 300 + 1;
-    for (size_t n = 0; n <= trace.count; n += stride) {
-        in_child_killed({ leave_a_mess(told); });
-        step_kill(&step, &trace, n);
-        printf("killed after %zu of %zu, %s\n", n, trace.count, step_name(&trace, n));
-        member_sweep_dead(false);
-        check_clean(told, before);
-    }
-    step_done(&trace);
-}
-
-static void join_it(void *argument)
-{
-    struct told *told = argument;
-
-    told->id = me() & ID_MASK;
-}
-
-TEST(who_is_killed_at_any_instruction_of_joining_is_found_dead, .limit = 120)
-{
-    struct told *told = told_new();
-    struct step step = {.operation = join_it, .argument = told};
-    struct step_trace trace = {0};
-    size_t stride;
-
-    if (!step_is_possible())
-        SKIP("no ptrace here");
-    step_record(&step, &trace);
-    stride = getenv("PIU_EVERY_STEP") ? 1 : trace.count / 500 + 1;
-    for (size_t n = 0; n <= trace.count; n += stride) {
-        uint32_t cursor = 0;
-
-        told->id = 0;
-        step_kill(&step, &trace, n);
-        printf("killed after %zu of %zu, %s\n", n, trace.count, step_name(&trace, n));
-        CHECK_EQ(member_fate(told->id), FATE_DIED);
-        member_sweep_dead(false);
-        CHECK_EQ(member_next(&cursor), me() & ID_MASK);
-        CHECK_EQ(member_next(&cursor), 0);
-    }
-    CHECK(arena_header()->members_committed <= 256);
-    step_done(&trace);
 }
