@@ -10,6 +10,14 @@
  * Time     relative nanoseconds; <= 0 is PIU_NOW, a sum that overflows is PIU_FOREVER.
  *          Out of time is -ETIMEDOUT.  A signal handler that ran while the caller slept
  *          ends the wait with -EINTR; only calls that have changed nothing return it.
+ * Alone    PIU_FOREVER ends with -EDEADLK when the calling thread is the last one that
+ *          could end the wait: all other members have ended, no child is on its way to
+ *          join, its process has no other thread and no signal handler.  Nothing has
+ *          changed then.  It comes some 100 ms after the last other one has ended, and not
+ *          at all if there may be members that piu cannot know of: if any member of the
+ *          family has called fork() by itself (or piu_family_text(), or PIU_EXEC), anyone
+ *          may still come, and the wait goes on.  A child of _Fork() or of a bare clone()
+ *          counts from its first call on.  A wait with a timeout ends with the timeout.
  * Memory   A family is one process and all that it starts.  A shared address means the
  *          same byte in the whole family; all other memory is private, copied by fork.
  *          An object made by *_new lives until *_free, called by any member, for the
@@ -267,6 +275,7 @@ struct piu_rlock {
 /*
  *     0                 held            -ETIMEDOUT   somebody else held it all the time
  *     PIU_OWNER_DIED    held; the last holder died: make what it guards sound again
+ *     -EDEADLK          its holder left, or is the caller, and nobody can release it ("Alone")
  * As in Python a holder may leave, and another may release for it (the log says so to who
  * waits: "left by NAME").  The lock of a holder that died goes to the next acquirer
  * within 100 ms, mostly at once.  Threads of one process may also use one in private
@@ -336,9 +345,10 @@ struct piu_condition {
 
 /*
  * The calling thread holds the lock (-EPERM); it is released while waiting, and held
- * again on return, with -ETIMEDOUT and -EINTR too; -EINVAL, -EFAULT (the condition or the
- * lock is not shared) and -ENOMEM have not released it.
- *     0   notified      PIU_OWNER_DIED   notified or not (look!), and the lock's last holder died
+ * again on return, with -ETIMEDOUT, -EINTR and -EDEADLK too; -EINVAL, -EFAULT (the condition or
+ * the lock is not shared) and -ENOMEM have not released it.
+ *     0   notified      PIU_OWNER_DIED   notified or not (look!), and the lock's last holder died,
+ *                       or left it locked when nobody else is there to release it
  * A recursive lock is released whole and comes back with its count.  A notify that a
  * waiter swallowed by dying, before it had the lock again, goes to the longest waiting
  * other one.
@@ -504,7 +514,7 @@ struct piu_waitable {            /* one of the three is set */
 };
 
 /*
- * 0: some are ready, and marked;  -ETIMEDOUT, -EINTR: none;  -EINVAL: no entry, or one in
+ * 0: some are ready, and marked;  -ETIMEDOUT, -EINTR, -EDEADLK: none;  -EINVAL: no entry, or one in
  * which not exactly one of the three is set;  -ESRCH, -ECHILD as the functions of
  * processes say.
  */

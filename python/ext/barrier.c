@@ -20,6 +20,8 @@ static int wait_whole(struct piu_barrier *b, unsigned *ret_index, int64_t timeou
 {
     int r;
 
+    timeout = timeout < WAIT_LONGEST ? timeout : WAIT_LONGEST;
+
     do {
         Py_BEGIN_ALLOW_THREADS r = piu_barrier_wait(b, ret_index, timeout);
         Py_END_ALLOW_THREADS

@@ -35,7 +35,7 @@ int wait_in_slices(wait_call *call, void *argument, int64_t timeout)
 {
     int64_t deadline = deadline_of(timeout), left = timeout;
     /* Python runs handlers in the main thread alone */
-    int64_t longest = gettid() == getpid() ? SLICE : PIU_FOREVER;
+    int64_t longest = gettid() == getpid() ? SLICE : WAIT_LONGEST;
     int r;
 
     for (;;) {

@@ -4,6 +4,12 @@
 
 #include "module.h"
 
+/*
+ * A wait that Python means to be for ever: piu's own ends with an error when nobody else is left,
+ * Python's goes on.
+ */
+#define WAIT_LONGEST (PIU_FOREVER / 2)
+
 /* A call of piu that waits up to `timeout` ns: 0 or news, -ETIMEDOUT, -EINTR, other errors. */
 typedef int wait_call(void *argument, int64_t timeout);
 

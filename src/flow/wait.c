@@ -149,6 +149,8 @@ int wait_at(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint6
     left = deadline_left(w->deadline);
     if (left == 0)
         return -ETIMEDOUT;
+    if (w->alone)
+        return -EDEADLK;
     w->slept = true;
     began = clock_now();
     r = bell_sleep(b, q, looks_ready, who, min_timeout(left, w->slice));
@@ -156,6 +158,8 @@ int wait_at(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint6
     if (r < 0)
         return r;
     if (!looks_ready(q)) {
+        if (w->slice == SLICE_LAST && w->deadline == CLOCK_FOREVER)
+            w->alone = member_is_alone(); /* look once more before you hear of it */
         w->slice = min_timeout(w->slice * 2, SLICE_LAST);
         member_sweep_dead(++w->slices % THOROUGH == 0);
     }

@@ -19,11 +19,13 @@ struct waiting {
     int64_t slice;
     unsigned slices;
     bool slept;
+    bool alone; /* nobody is left who could end it */
 };
 
 struct waiting waiting_begin(int64_t timeout);
 /*
- * One step of a wait: 0 look again, -ETIMEDOUT, -EINTR.  Locks are not held.
+ * One step of a wait: 0 look again, -ETIMEDOUT, -EINTR, -EDEADLK: there is no timeout, and nobody
+ * is left who could end it.  Locks are not held.
  */
 int wait_at(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint64_t who,
             struct waiting *w);

@@ -267,6 +267,7 @@ int arena_export(char *ret, size_t room, uint64_t member_id)
         snprintf(ret, room, "PIU_FAMILY=%" PRIx64 ":%" PRIx64 ":%x:%" PRIx64 ":%" PRIx64,
                  h->address, h->range, (unsigned)arena.fd, h->stamp, member_id);
 
+    arena_note_strays();
     return n < 0 || (size_t)n >= room ? -ENAMETOOLONG : 0;
 }
 

@@ -18,7 +18,7 @@
 #include "os/base.h"
 
 #define UNIT_SIZE     UINT64_C(16384)
-#define ARENA_STAMP   UINT64_C(0x706975000004) /* raise with any change of shared layout */
+#define ARENA_STAMP   UINT64_C(0x706975000005) /* raise with any change of shared layout */
 #define ARENA_MEMBERS UINT64_C(16384)          /* where the table of members begins */
 #define MEMBER_SLOTS  16384u                   /* slot 0 is nobody */
 #define MEMBER_SIZE   1024u
@@ -39,6 +39,7 @@ struct arena_header {
     uint64_t pid_namespace;        /* inode; members of another one are refused */
     uint64_t family;               /* a number that no other family has */
     _Atomic uint32_t heavy_fences; /* a member could not register: see os/fence.h */
+    _Atomic uint32_t strays;       /* processes may come that no slot tells of: fate.h */
 
     alignas(64) _Atomic uint64_t committed; /* units; read by all, often */
 
@@ -49,6 +50,7 @@ struct arena_header {
     alignas(64) _Atomic uint32_t members_committed; /* slots that have memory */
     _Atomic uint32_t member_cursor;                 /* hint */
     _Atomic uint32_t member_window;                 /* slots in use are below */
+    _Atomic uint64_t claims;                        /* of slots, so far */
 
     alignas(64) _Atomic uint64_t process_number; /* for "Process-<n>" */
     _Atomic uint64_t pool_number;
@@ -85,7 +87,10 @@ int arena_open(void);
 bool arena_is_home(
     void); /* the caller is in the pid namespace that the family began in */
 
-/* For exec: PIU_FAMILY=<address>:<range>:<fd>:<stamp>:<claimed member id>, in hexadecimal. */
+/*
+ * For exec: PIU_FAMILY=<address>:<range>:<fd>:<stamp>:<claimed member id>, in hexadecimal.  Who has
+ * it may hand it on to others before it joins: from now on there may be strays.
+ */
 int arena_export(char *ret, size_t room, uint64_t member_id);
 uint64_t arena_inherited_id(void);
 /*
@@ -114,6 +119,12 @@ static inline uint64_t arena_offset(const void *p)
 }
 
 void *arena_at(uint64_t offset, size_t size);
+
+/* Processes may exist, now or later, that join although no slot was claimed for them. */
+static inline void arena_note_strays(void)
+{
+    atomic_store(&arena_header()->strays, 1);
+}
 
 /* For os/fence.h: all members can be fenced by others. */
 static inline bool arena_fences_lightly(void)

@@ -1,13 +1,16 @@
 /* Fates: asked of the word, of the kernel, of the history. */
 #include "shm/fate.h"
 
+#include "os/fd.h"
 #include "os/pidfd.h"
+#include "os/solo.h"
 #include "shm/history.h"
 #include "shm/slot.h"
 #include "shm/sweep.h"
 #include "shm/witness.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 /* One that left runs on for a moment, and its threads may still be inside piu. */
 static bool process_runs(const struct member *m, uint64_t life)
@@ -47,9 +50,38 @@ static bool process_lives(struct member *m, uint64_t id, uint64_t life)
     return running && (!life_is_marked(m) || witness_is_held(id));
 }
 
+/* One system call: a sweep may come by thousands.  A zombie is not gone. */
 static bool is_gone(pid_t pid)
 {
     return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
+/* A zombie has.  Another process with the number of one that has ended counts as that one. */
+static bool has_ended(pid_t pid)
+{
+    cleanup(fd_done) int fd = -1;
+    int r = pidfd_of(pid, &fd);
+
+    return r == -ESRCH || (r == 0 && pidfd_has_ended(fd));
+}
+
+/* Was it made for a child that may still come, with or without its claimer? */
+static bool claim_has_child(const struct member *m, uint64_t life)
+{
+    pid_t child = slot_child(m, life);
+
+    return !(child && has_ended(child));
+}
+
+/*
+ * The claimer has ended.  Its child may run, and then joins in another slot: none tells of it.
+ * (Who claimed for itself has no child, and no starter.)
+ */
+static void claim_free(struct member *m, uint64_t life)
+{
+    if (m->starter && claim_has_child(m, life))
+        arena_note_strays();
+    slot_free(m, life);
 }
 
 bool member_seems_alive(uint64_t id)
@@ -81,7 +113,7 @@ static enum fate fate_of(uint64_t id, bool running_left)
         case MEMBER_CLAIMED:
             if (!is_gone((pid_t)life_pid(life)))
                 return FATE_ALIVE;
-            slot_free(m, life);
+            claim_free(m, life);
             break; /* whoever moved it: look again */
         case MEMBER_LIVE:
             if (PIU_TSAN || process_lives(m, id, life))
@@ -144,4 +176,57 @@ void member_sweep_dead(bool thorough)
         if (slot_is_doubtful(slot, thorough, &id))
             member_fate(id);
     }
+}
+
+/* ---- The last one ---------------------------------------------------------------- */
+
+/* In this state after a sweep: can anything come of it? */
+static bool may_act(struct member *m, uint64_t life)
+{
+    switch (life_state(life)) {
+    case MEMBER_CLAIMED:
+        if (!has_ended((pid_t)life_pid(life)))
+            return claim_has_child(m, life);
+        claim_free(m, life);
+        return false; /* or its child is a stray now */
+    case MEMBER_LIVE:
+        return !atomic_load(&m->idle);
+    case MEMBER_LEFT:
+        return (pid_t)life_pid(life) !=
+               getpid(); /* else what we were before piu_leave() */
+    default:
+        return false;
+    }
+}
+
+static bool is_another(uint32_t slot)
+{
+    struct member *m = slot_record(slot);
+    uint64_t life = atomic_load(&m->life);
+    uint64_t id = id_make(slot, life_generation(life));
+
+    if (life_state(life) == MEMBER_FREE || id == member_self_id())
+        return false;
+    member_fate(id);
+    return may_act(m, atomic_load(&m->life));
+}
+
+/*
+ * A slot that was free when we came by may be taken, and its claimer's be freed, before we come
+ * to that one.  So it counts only if nobody has claimed one meanwhile.
+ */
+bool member_is_alone(void)
+{
+    struct arena_header *h = arena_header();
+    uint64_t claims = atomic_load(&h->claims);
+    uint32_t end = slots_end();
+
+    if (atomic_load(&h->strays))
+        return false;
+    for (uint32_t slot = 1; slot < end; slot++) {
+        if (is_another(slot))
+            return false;
+    }
+    return solo_is_sure() && !atomic_load(&h->strays) &&
+           atomic_load(&h->claims) == claims;
 }

@@ -28,6 +28,23 @@ void member_sweep_dead(bool thorough);
 /* The same from memory alone, some ns: false means "ask member_fate". */
 bool member_seems_alive(uint64_t id);
 
+/*
+ * Is the caller the last one that could ever do anything in the family?  Then what it waits for
+ * will not come.  That is so if
+ *
+ * F1  no other slot is LIVE, or LEFT by a process that still runs, but for those that do nothing
+ *     unasked (member_set_idle)
+ * F2  no slot is CLAIMED for a child that may still come
+ * F3  no process may join that no slot tells of: no member has forked by itself, or handed on what
+ *     a program needs to join, and no claimer was killed whose child nobody knows
+ * F4  the calling thread is the only one of its process, and no signal handler can interrupt it
+ *
+ * false where one of them cannot be told.  Sweeps as member_sweep_dead(true), up to the first that
+ * lives: some us while there is one, 50 us when not.  For waits without a timeout, in long slices;
+ * who hears that it is alone looks once more for what it waits for: it may have come before.
+ */
+bool member_is_alone(void);
+
 /* A slot that may be freed, is. */
 void slot_tidy(uint32_t slot);
 

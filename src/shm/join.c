@@ -46,6 +46,22 @@ static int record_live(uint64_t id, int given)
     return 0;
 }
 
+/* Handlers for fork that come before the child's own code may need it to be a member. */
+static _Thread_local struct expectation {
+    uint64_t id;
+    int given;
+} expected = {.given = -1};
+
+void member_expect(uint64_t id, int given)
+{
+    expected = (struct expectation){id, given};
+}
+
+bool member_expects(void)
+{
+    return expected.given >= 0;
+}
+
 /* ---- Before anything else, and around fork --------------------------------------- */
 /*
  * A fork waits until no thread of the process is joining: the child would inherit what that
@@ -54,7 +70,7 @@ static int record_live(uint64_t id, int given)
  */
 static _Thread_local bool fork_bars_joining;
 
-static void fork_begin(void)
+static void bar_joining(void)
 {
     int64_t deadline = deadline_after(100 * MSEC);
     uint32_t idle = 0;
@@ -68,6 +84,14 @@ static void fork_begin(void)
         }
         sched_yield();
     }
+}
+
+static void fork_begin(void)
+{
+    bar_joining();
+    /* a child of the program's own: no slot tells of it, nor of its children, until they join */
+    if (arena.base && !member_expects())
+        arena_note_strays();
 }
 
 static void fork_end(void)
@@ -107,22 +131,6 @@ static int join_process(uint64_t claimed, int given)
     if (r < 0)
         member_unclaim(id);
     return r;
-}
-
-/* Handlers for fork that come before the child's own code may need it to be a member. */
-static _Thread_local struct expectation {
-    uint64_t id;
-    int given;
-} expected = {.given = -1};
-
-void member_expect(uint64_t id, int given)
-{
-    expected = (struct expectation){id, given};
-}
-
-bool member_expects(void)
-{
-    return expected.given >= 0;
 }
 
 /* The claim that came with exec serves once, and in the process that it was made for. */

@@ -40,6 +40,14 @@ void member_rename(const char *name)
     strncpy(m->name, name, sizeof(m->name) - 1);
 }
 
+void member_set_idle(void)
+{
+    struct member *m = member_of(member_self_id());
+
+    if (m)
+        atomic_store(&m->idle, 1);
+}
+
 void member_note_exitcode(int exitcode)
 {
     uint64_t id = member_self_id();

@@ -68,6 +68,9 @@ struct member {
     _Atomic uint32_t held_overflow;
     _Atomic uint32_t threads; /* that have called so far */
     _Atomic uint32_t cpu;     /* 1 + where it was when it last had to wait; 0: unknown */
+    _Atomic uint32_t idle;    /* it does nothing unasked */
+    _Atomic uint64_t
+        child; /* generation and pid, as in a life word: for whom it was claimed */
     char name[NAME_SIZE];
     _Atomic uint64_t exitcode; /* 63..9 generation   8 it is known   7..0 exit code */
     alignas(64)
@@ -144,6 +147,10 @@ void member_renew(uint64_t who);
 /* A slot for a child to be: the starter's, until the child (which knows the id) joins. */
 int member_claim(const char *name, uint64_t *ret_id);
 void member_unclaim(uint64_t id); /* no child came of it */
+/* The child has this pid: a claim whose child has ended is nobody's that could still come. */
+void member_claim_child(uint64_t id, pid_t pid);
+/* The caller only does what others ask it to: see member_is_alone(). */
+void member_set_idle(void);
 /*
  * Before the fork: what the child needs and would be slow to make.  The starter closes its
  * descriptor behind the fork.

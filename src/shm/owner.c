@@ -3,6 +3,7 @@
 
 #include "os/futex.h"
 #include "os/log.h"
+#include "shm/fate.h"
 
 #include <limits.h>
 #include <sched.h>
@@ -86,7 +87,9 @@ struct waiting {
     int64_t deadline;
     int64_t slice;
     int64_t doubt; /* slice while the owner seems dead and its process is still there */
+    int64_t slept; /* since we last asked whether we are alone */
     bool told;     /* of an owner that left */
+    bool alone;
 };
 
 static void tell_left(struct waiting *w, const owner_word *word, uint64_t id)
@@ -115,16 +118,29 @@ static int ask_owner(owner_word *word, uint64_t old, uint64_t who, struct waitin
     return 0;
 }
 
+/* The owner left, or it is this very thread: is there anybody who could release? */
+static void ask_alone(struct waiting *w, int64_t slept)
+{
+    w->slept += slept;
+    if (w->slept < SLICE_LAST || w->deadline != CLOCK_FOREVER)
+        return;
+    w->slept = 0;
+    w->alone = member_is_alone();
+}
+
 /* One slice: >= 0 held, -EBUSY go on, other errors end the wait. */
 static int wait_slice(owner_word *word, uint64_t who, struct waiting *w)
 {
     uint64_t old = atomic_load(word);
     int64_t left = deadline_left(w->deadline);
     int64_t *slice = &w->slice;
+    int64_t slept;
     int r;
 
     if ((old & ~ID_WAITERS) == 0 || old == OWNER_NEWS)
         return try_after_sleep(word, who);
+    if (w->alone)
+        return -EDEADLK;
     if (left == 0) {
         /* without the bit: who only tries must not cost the owner a system call */
         r = member_seems_alive(old & ID_MASK) ? 0 : ask_owner(word, old, who, w);
@@ -141,7 +157,8 @@ static int wait_slice(owner_word *word, uint64_t who, struct waiting *w)
         slice =
             &w->doubt; /* the kernel marks the word first, and then takes the process down */
     }
-    r = sleep_on(word, old, min_timeout(left, *slice));
+    slept = min_timeout(left, *slice);
+    r = sleep_on(word, old, slept);
     *slice = min_timeout(*slice * 2, slice == &w->doubt ? DOUBT_LAST : SLICE_LAST);
     if (r == -EINTR)
         return -EINTR;
@@ -149,6 +166,7 @@ static int wait_slice(owner_word *word, uint64_t who, struct waiting *w)
         r = ask_owner(word, old, who, w); /* the word may not have told the end */
         if (r != 0)
             return r;
+        ask_alone(w, slept);
     }
     return -EBUSY;
 }
@@ -177,6 +195,11 @@ int owner_wait(owner_word *word, uint64_t who, int64_t timeout)
     }
     w.deadline = deadline_after(timeout);
     return wait_long(word, who, &w);
+}
+
+int owner_seize(owner_word *word, uint64_t who)
+{
+    return atomic_exchange(word, who) == 0 ? 0 : OWNER_DIED;
 }
 
 /*

@@ -45,7 +45,8 @@ int owner_wait(owner_word *word, uint64_t who,
 
 /*
  * 0, OWNER_DIED: held;  -ETIMEDOUT, -EINTR: not.  A holder that *left* keeps the word until
- * somebody releases it (it is told once to the log).
+ * somebody releases it (it is told once to the log).  -EDEADLK: it left, or is the calling thread,
+ * there is no timeout, and nobody is left who could release it (see fate.h).
  */
 static inline int owner_acquire(owner_word *word, uint64_t who, int64_t timeout)
 {
@@ -53,6 +54,9 @@ static inline int owner_acquire(owner_word *word, uint64_t who, int64_t timeout)
 
     return likely(r >= 0) ? r : owner_wait(word, who, timeout);
 }
+
+/* By one who got -EDEADLK and needs it all the same: 0 or OWNER_DIED, held. */
+int owner_seize(owner_word *word, uint64_t who);
 
 void owner_release_waking(owner_word *word, uint64_t who);
 

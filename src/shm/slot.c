@@ -63,6 +63,8 @@ static bool slot_claim(uint32_t slot, bool sweeps, uint64_t *ret_id)
     if (life_state(life) != MEMBER_FREE ||
         !life_move(m, life, (uint32_t)getpid(), MEMBER_CLAIMED))
         return false;
+    atomic_fetch_add(&arena_header()->claims,
+                     1); /* before there can be a child (fate.c) */
     *ret_id = id_make(slot, life_generation(life));
     return true;
 }
@@ -104,6 +106,7 @@ static void record_init(struct member *m, const char *name)
     m->starter = member_self_id();
     atomic_store(&m->threads, 0);
     atomic_store(&m->cpu, 0);
+    atomic_store(&m->idle, 0);
     atomic_store(&m->held_lock, 0);
     atomic_store(&m->held_overflow, 0);
     /* one by one: a slow sweeper may still look at them */
@@ -139,14 +142,31 @@ void member_unclaim(uint64_t id)
         slot_free(m, life);
 }
 
+void member_claim_child(uint64_t id, pid_t pid)
+{
+    /* with the generation: the record may be the next one's already */
+    atomic_store(&member_of(id)->child,
+                 life_make(id_generation(id), (uint32_t)pid, MEMBER_FREE));
+}
+
+pid_t slot_child(const struct member *m, uint64_t life)
+{
+    uint64_t child = atomic_load(&m->child);
+
+    return life_generation(child) == life_generation(life) ? (pid_t)life_pid(child) : 0;
+}
+
 bool slot_take_over(uint64_t id)
 {
     struct member *m = member_of(id);
     uint64_t life = m ? atomic_load(&m->life) : 0;
 
-    return m && life_generation(life) == id_generation(id) &&
-           life_state(life) == MEMBER_CLAIMED &&
-           life_move(m, life, (uint32_t)getpid(), MEMBER_CLAIMED);
+    if (!m || life_generation(life) != id_generation(id) ||
+        life_state(life) != MEMBER_CLAIMED ||
+        !life_move(m, life, (uint32_t)getpid(), MEMBER_CLAIMED))
+        return false;
+    member_claim_child(id, getpid());
+    return true;
 }
 
 uint64_t member_next(uint32_t *cursor)

@@ -24,6 +24,8 @@ static inline uint32_t slots_end(void)
 
 /* LEFT, DIED, or a claim that nobody came to: FREE in the next generation; once. */
 bool slot_free(struct member *m, uint64_t life);
+/* For whom that claim was made, 0: not known (yet). */
+pid_t slot_child(const struct member *m, uint64_t life);
 /* CLAIMED by the starter -> CLAIMED by us, so that nobody takes the record while we fill it. */
 bool slot_take_over(uint64_t id);
 

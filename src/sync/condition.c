@@ -70,7 +70,10 @@ static void guard_release(struct guard *g, uint64_t who)
     owner_release_any(g->word, who); /* -EPERM: another released it for us just now */
 }
 
-/* However long it takes: a condition is left with its lock.  0 or OWNER_DIED. */
+/*
+ * However long it takes: a condition is left with its lock.  0 or OWNER_DIED.  One that a member
+ * left locked, when nobody else is there to release it, is ours.
+ */
 static int guard_acquire(struct guard *g, uint64_t who)
 {
     int r;
@@ -78,6 +81,8 @@ static int guard_acquire(struct guard *g, uint64_t who)
     do
         r = owner_acquire(g->word, who, CLOCK_FOREVER);
     while (r == -EINTR);
+    if (r == -EDEADLK)
+        r = owner_seize(g->word, who);
     if (g->depth)
         atomic_store_explicit(g->depth, g->saved, memory_order_relaxed);
     return r;

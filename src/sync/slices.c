@@ -4,6 +4,7 @@
 #include "os/futex.h"
 #include "os/machine.h"
 #include "shm/arena.h"
+#include "shm/fate.h"
 #include "shm/member.h"
 
 #define SPINS_MIN 8
@@ -45,6 +46,14 @@ static void tell(struct slices *s)
     s->told = true;
 }
 
+/* The caller looks once more before it hears that it is alone. */
+static void slice_is_over(struct slices *s)
+{
+    if (s->next == SLICE_LAST && s->deadline == CLOCK_FOREVER)
+        s->alone = member_is_alone();
+    s->next = min_timeout(s->next * 2, SLICE_LAST);
+}
+
 int slices_sleep(struct slices *s, const _Atomic uint32_t *word, uint32_t expected)
 {
     int64_t left = deadline_left(s->deadline);
@@ -52,10 +61,12 @@ int slices_sleep(struct slices *s, const _Atomic uint32_t *word, uint32_t expect
 
     if (left == 0)
         return -ETIMEDOUT;
+    if (s->alone)
+        return -EDEADLK;
     tell(s);
     r = futex_wait(word, expected, min_timeout(s->next, left));
     if (r == -ETIMEDOUT)
-        s->next = min_timeout(s->next * 2, SLICE_LAST);
+        slice_is_over(s);
     return r == -EINTR ? r : 0;
 }
 

@@ -9,7 +9,8 @@
  *         ;
  *     slices_end(&s);
  *
- * The last look comes after the time is up: a timeout of 0 looks once.
+ * The last look comes after the time is up: a timeout of 0 looks once.  A wait without a timeout
+ * asks after each slice of 100 ms whether anybody is left who could end it (shm/fate.h).
  */
 #ifndef PIU_SYNC_SLICES_H
 #define PIU_SYNC_SLICES_H
@@ -25,6 +26,7 @@ struct slices {
     int64_t deadline;
     int64_t next; /* length of the next slice */
     bool told;    /* people are */
+    bool alone;
 };
 
 void slices_begin(struct slices *s, uint64_t who, const void *object, int64_t timeout);
@@ -33,6 +35,7 @@ void slices_spin(const _Atomic uint32_t *word, uint32_t expected);
 /*
  * Sleep while *word == expected, a slice at most.
  *     0        look again        -ETIMEDOUT   the time was up before      -EINTR
+ *     -EDEADLK nobody is left who could change it
  */
 int slices_sleep(struct slices *s, const _Atomic uint32_t *word, uint32_t expected);
 void slices_end(struct slices *s);

@@ -81,6 +81,7 @@ int child_watch(struct child *c, pid_t pid)
     int r = pidfd_of(pid, &c->pidfd);
 
     c->pid = c->death.pid = pid;
+    member_claim_child(c->id, pid);
     if (r == 0 || r == -ESRCH) /* SIGCHLD is ignored, and it has ended already */
         return 0;
     /* another thread has taken the descriptor that the witness left us */

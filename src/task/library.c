@@ -87,7 +87,9 @@ static const struct {
     {-ECANCELED, "it was cancelled"},
     {-ECHILD,
      "it belongs to another process, or the process that should do it has ended"},
-    {-EDEADLK, "it would wait for itself"},
+    {-EDEADLK,
+     "nobody but the caller is left to end this wait: start what should, or give a "
+     "timeout"},
     {-EFAULT, "the address must be in shared memory, and is not"},
     {-EINTR, "a signal handler ran while waiting"},
     {-EINVAL, "the argument makes no sense"},

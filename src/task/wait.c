@@ -27,7 +27,9 @@ struct watching {
     bool slept;
     int64_t deadline;
     int64_t slice;
+    int64_t waited; /* since we last asked whether we are alone */
     unsigned slices;
+    bool alone; /* nobody is left who could end it */
 };
 
 static int waitable_check(const struct piu_waitable *w)
@@ -118,6 +120,16 @@ static void lives_pass_on(const struct watching *w)
     }
 }
 
+/* After a slice in which nothing came.  The caller looks once more before it hears of it. */
+static void ask_alone(struct watching *w, int64_t slice)
+{
+    w->waited += slice;
+    if (w->waited < SLICE_LAST || w->deadline != CLOCK_FOREVER)
+        return;
+    w->waited = 0;
+    w->alone = member_is_alone();
+}
+
 static int sleep_on_words(struct watching *w, int64_t left)
 {
     bool blind = w->blind || (w->count > 1 && !futex_has_wait_any());
@@ -134,6 +146,8 @@ static int sleep_on_words(struct watching *w, int64_t left)
         r == -ETIMEDOUT && !blind ? min_timeout(w->slice * 2, SLICE_LAST) : SLICE_FIRST;
     if (r == -ETIMEDOUT)
         member_sweep_dead(++w->slices % THOROUGH == 0);
+    if (r == -ETIMEDOUT)
+        ask_alone(w, slice);
     lives_pass_on(w);
     return r == -EINTR ? r : 0;
 }
@@ -203,7 +217,9 @@ int piu_wait_any(struct piu_waitable *list, size_t count, int64_t timeout)
     while (r == 0 && look_at_all(list, count, &w) == 0) {
         int64_t left = deadline_left(w.deadline);
 
-        r = left == 0 ? -ETIMEDOUT : sleep_once(list, count, &w, left);
+        r = left == 0 ? -ETIMEDOUT
+            : w.alone ? -EDEADLK
+                      : sleep_once(list, count, &w, left);
         w.slept = true;
     }
     if (w.slept)

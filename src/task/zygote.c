@@ -133,7 +133,9 @@ static int order_fork(struct zygote *z, struct order *o, struct reply *reply,
     if (r < 0)
         return r;
     o->zygote = z->id;
+    member_expect(o->id, witness);
     pid = fork();
+    member_expect(0, -1);
     if (pid < 0)
         return -errno;
     if (pid == 0)
@@ -177,6 +179,7 @@ static _Noreturn void zygote_main(struct zygote *z)
     if (member_who(&who) < 0 || fd_signal(SIGCHLD, &z->sigchld) < 0)
         child_end(CHILD_UNBORN);
     z->id = who & ID_MASK;
+    member_set_idle();
     for (;;) {
         struct pollfd entries[] = {
             {.fd = z->socket, .events = POLLIN},
@@ -327,6 +330,8 @@ static int order_send(struct order *o, struct child *c)
     if (r < 0)
         return r;
     c->pid = c->death.pid = reply.pid;
+    if (reply.pid)
+        member_claim_child(o->id, reply.pid);
     return reply.result;
 }
 
