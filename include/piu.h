@@ -252,8 +252,8 @@ pid_t piu_process_pid(const struct piu_process *p);
 struct piu_death {
     char name[32];
     pid_t pid;
-    int exitcode;         /* 0..255, or -<signal> */
-    bool left;            /* it ended by its own will: run() returned, or exit() */
+    int exitcode;         /* 0..255, or -<signal>; 255 where nobody can tell any more */
+    bool left;            /* known to have ended by its own will: run() returned, exit() */
     bool oom;             /* SIGKILL, while the cgroup's count of OOM kills rose */
     uint64_t peak_memory; /* bytes resident; 0 where somebody else reaped it */
     int64_t cpu_time;     /* ns, user and system; -1 where somebody else reaped it */

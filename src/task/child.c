@@ -169,25 +169,23 @@ int child_wait_end(const struct child *c, int64_t timeout)
 /*
  * Did it end by its own will?  A claim that nobody came to is given back: a child that ended
  * before it joined, or a program that was executed and is no member (then exit() and _exit()
- * are the same to us).
+ * are the same to us).  Of those the exit code alone tells, where it is known.
  */
-static bool has_left(const struct child *c)
+static bool has_left(const struct child *c, bool exitcode_is_known)
 {
     enum fate fate = member_fate(c->id);
 
     if (fate != FATE_ALIVE)
         return fate == FATE_LEFT;
     member_unclaim(c->id);
-    return c->death.exitcode >= 0 && c->death.exitcode != CHILD_UNBORN;
+    return exitcode_is_known && c->death.exitcode >= 0 &&
+           c->death.exitcode != CHILD_UNBORN;
 }
 
-static int exitcode_from_elsewhere(const struct child *c)
+static bool exitcode_from_elsewhere(const struct child *c, int *ret)
 {
-    int exitcode;
-
-    if (c->pidfd >= 0 && pidfd_exitcode(c->pidfd, &exitcode) == 0)
-        return exitcode;
-    return member_exitcode(c->id, &exitcode) == 0 ? exitcode : EXITCODE_UNKNOWN;
+    return (c->pidfd >= 0 && pidfd_exitcode(c->pidfd, ret) == 0) ||
+           member_exitcode(c->id, ret) == 0;
 }
 
 static int64_t time_of(const struct timeval *t)
@@ -198,9 +196,14 @@ static int64_t time_of(const struct timeval *t)
 void child_set_death(struct child *c, const int *exitcode, const struct rusage *usage)
 {
     struct piu_death *death = &c->death;
+    bool known = true;
 
-    death->exitcode = exitcode ? *exitcode : exitcode_from_elsewhere(c);
-    death->left = has_left(c);
+    death->exitcode = EXITCODE_UNKNOWN;
+    if (exitcode)
+        death->exitcode = *exitcode;
+    else
+        known = exitcode_from_elsewhere(c, &death->exitcode);
+    death->left = has_left(c, known);
     death->peak_memory = usage ? (uint64_t)usage->ru_maxrss * 1024 : 0;
     death->cpu_time = usage ? time_of(&usage->ru_utime) + time_of(&usage->ru_stime) : -1;
     death->oom = death->exitcode == -SIGKILL && oom_look(clock_now()) > c->oom_kills;
