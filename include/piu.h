@@ -253,7 +253,7 @@ struct piu_death {
     char name[32];
     pid_t pid;
     int exitcode;         /* 0..255, or -<signal>; 255 where nobody can tell any more */
-    bool left;            /* known to have ended by its own will: run() returned, exit() */
+    bool left;            /* known to have ended by its own will: of run(), or exit() */
     bool oom;             /* SIGKILL, while the cgroup's count of OOM kills rose */
     uint64_t peak_memory; /* bytes resident; 0 where somebody else reaped it */
     int64_t cpu_time;     /* ns, user and system; -1 where somebody else reaped it */
