@@ -3,8 +3,9 @@
 
 build = build
 bench = build-bench
+python = $(or $(PYTHON),/usr/bin/python3)
 
-.PHONY: all demo test conformance bench bench-deps check install format clean
+.PHONY: all demo test conformance bench bench-python bench-deps check install format clean
 .PHONY: kill kill-quick kill-pairs kill-selftest fault
 
 all: $(build)/build.ninja
@@ -50,9 +51,18 @@ bench: $(bench)/build.ninja
 	@meson compile -C $(bench)
 	@$(bench)/bench/bench --json $(bench)/bench.json
 
-# the libraries that the benchmark compares with
-bench-deps:
+# ONLY=queue: the rows whose part or name contains that
+bench-python: $(bench)/build.ninja
+	@meson compile -C $(bench)
+	@env=$(bench)/env/bin/python; [ -x $$env ] || env=$(python); \
+		PYTHONPATH=$(bench)/python $$env bench/python/run.py \
+		--only "$(ONLY)" --json $(bench)/bench-python.json
+
+# the libraries that the benchmarks compare with; Python's in an environment in build-bench
+bench-deps: $(bench)/build.ninja
 	@tools/setup build bench
+	@tools/python_env $(bench)/env $(python) numpy joblib billiard multiprocess \
+		faster-fifo mpire pebble
 
 check:
 	@tools/setup build check
