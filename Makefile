@@ -5,7 +5,7 @@ build = build
 bench = build-bench
 python = $(or $(PYTHON),/usr/bin/python3)
 
-.PHONY: all demo test conformance bench bench-python bench-deps check install format clean
+.PHONY: all demo test conformance never-hang bench bench-python bench-deps check install format clean
 .PHONY: kill kill-quick kill-pairs kill-selftest fault
 
 all: $(build)/build.ninja
@@ -28,6 +28,10 @@ test: all
 conformance:
 	@tools/setup build conformance
 	@tests/python/conformance/run.py $(if $(SUITE),--suite $(SUITE)) $(PYTHON)
+
+# what hangs, and what not: the stdlib beside piu.  ONLY=Barrier: those rows
+never-hang: all
+	@PYTHONPATH=$(abspath $(build))/python $(python) tests/python/never_hang/table.py $(if $(ONLY),--only $(ONLY))
 
 # SIGKILL at every instruction: docs/design/proof.md.  ONLY=lock: of that structure
 kill: all

@@ -14,7 +14,7 @@ import os
 import sys
 from multiprocessing import context, spawn, util
 
-from . import _piu
+from . import _life, _piu
 
 _state = {'begun': False, 'installed': False, 'joined': None}
 
@@ -65,7 +65,8 @@ def keep(popen, thing):
     return popen.__dict__.setdefault('_piu_family', Family())
 
 
-def _leave_at_end(_):
+def _begin_child(_):
+    _life.begin_child(_state['installed'])
     # the stdlib ends its children by os._exit(), after these
     util.Finalize(None, _piu._leave, exitpriority=-1000)
 
@@ -77,7 +78,7 @@ def begin():
     _state['begun'] = True
     _wrap_preparation_data()
     _wrap_command_lines()
-    util.register_after_fork(sys.modules[__name__], _leave_at_end)
+    util.register_after_fork(sys.modules[__name__], _begin_child)
 
 
 def _wrap_preparation_data():

@@ -5,7 +5,7 @@ The default context keeps no state: its start method is that of the stdlib's def
 
 import multiprocessing.context as stock
 
-from . import _start
+from . import _life, _start
 from multiprocessing.context import (  # noqa: F401: the same objects, under this name too
     AuthenticationError, BaseContext, BufferTooShort, ProcessError, TimeoutError,
     assert_spawning, get_spawning_popen, process, reduction, set_spawning_popen)
@@ -88,15 +88,15 @@ class Chooses:
 
 # Processes: what starts them is the stdlib's; see _start.py.
 
-class ForkProcess(stock.ForkProcess):
+class ForkProcess(_life.StartsInWorkers, stock.ForkProcess):
     pass
 
 
-class SpawnProcess(stock.SpawnProcess):
+class SpawnProcess(_life.StartsInWorkers, stock.SpawnProcess):
     pass
 
 
-class ForkServerProcess(stock.ForkServerProcess):
+class ForkServerProcess(_life.StartsInWorkers, stock.ForkServerProcess):
     pass
 
 
@@ -121,7 +121,7 @@ _own = {getattr(stock, type(context).__name__): context
         for context in _concrete_contexts.values()}
 
 
-class Process(stock.Process):
+class Process(_life.StartsInWorkers, stock.Process):
 
     @staticmethod
     def _Popen(process_obj):

@@ -4,7 +4,7 @@ Workers help themselves from shared memory (_piu.Tasks).  Whoever waits collects
 looks after the workers; a helper thread does so from the first *_async or imap call on.
 """
 
-import fcntl
+import contextlib
 import functools
 import itertools
 import os
@@ -19,45 +19,34 @@ from multiprocessing.pool import (  # noqa: F401: the same objects, under this n
     starmapstar)
 from multiprocessing.reduction import ForkingPickler
 
-from . import _piu
+from . import _life, _piu
 
 __all__ = ['Pool', 'ThreadPool']
 
 LOOK = 0.05  # seconds between two looks at the workers
 LOOK_LEAVING = 0.001  # the same, while one is about to end by its own will
 KILL_AFTER = 5.0  # seconds that a worker has to end after SIGTERM
+INTERRUPTED = 128 + signal.SIGINT  # exit code of a worker after Ctrl-C, as shells have it
 AHEAD = 1024  # unfinished tasks of an imap whose input is a generator
 
 # ---- In a worker ----------------------------------------------------------------------------
 
 
-def worker(tasks, slot, initializer, initargs, maxtasks, wrap):
+def worker(tasks, slot, initializer, initargs, maxtasks, wrap, mask):
     """Until there are no more tasks, or `maxtasks` are done."""
-    end_with_starter()
-    if initializer is not None:
-        initializer(*initargs)
-    for _ in itertools.count() if maxtasks is None else range(maxtasks):
-        try:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # the helper, which may have forked it, has none
+    _life.begin_worker()
+    try:
+        if initializer is not None:
+            initializer(*initargs)
+        for _ in itertools.count() if maxtasks is None else range(maxtasks):
             task = tasks.take(slot)
-        except KeyboardInterrupt:
-            break  # Ctrl-C is for the whole terminal
-        if task is None:
-            break
-        tasks.finish(slot, task[0], run(task[1], wrap))
-        task = None
-
-
-def end_with_starter():
-    """The kernel kills this process when its starter ends, in any way, busy or not."""
-    starter = process.parent_process()
-    if starter is None:
-        return
-    fcntl.fcntl(starter.sentinel, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(starter.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
-    flags = fcntl.fcntl(starter.sentinel, fcntl.F_GETFL)
-    fcntl.fcntl(starter.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
-    if connection.wait([starter.sentinel], 0):  # it ended before that
-        os.kill(os.getpid(), signal.SIGKILL)
+            if task is None:
+                break
+            tasks.finish(slot, task[0], run(task[1], wrap))
+            task = None
+    except KeyboardInterrupt:  # Ctrl-C is for the whole terminal: the pool's process tells of it
+        raise SystemExit(INTERRUPTED) from None
 
 
 def run(body, wrap):
@@ -385,6 +374,8 @@ class _Engine:
             for w in self.workers:
                 if w.exitcode is None:
                     w.terminate()
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(w.pid, signal.SIGCONT)  # a stopped one ends only then
             deadline = time.monotonic() + KILL_AFTER
             for w in self.workers:
                 sentinel = getattr(w, 'sentinel', None)  # a user's class may have none
@@ -429,9 +420,9 @@ def lost(w, task):
 # ---- Pool -----------------------------------------------------------------------------------------
 
 
-def _make_worker(process, ctx, initializer, initargs, maxtasks, wrap, tasks, slot):
+def _make_worker(process, ctx, initializer, initargs, maxtasks, wrap, mask, tasks, slot):
     return process(ctx, target=worker,
-                   args=(tasks, slot, initializer, initargs, maxtasks, wrap))
+                   args=(tasks, slot, initializer, initargs, maxtasks, wrap, mask))
 
 
 class Pool(stock.Pool):
@@ -456,7 +447,8 @@ class Pool(stock.Pool):
         self._initializer, self._initargs = initializer, initargs
         self._engine = engine = _Engine(
             functools.partial(_make_worker, self.Process, self._ctx, initializer, initargs,
-                              maxtasksperchild, self._wrap_exception),
+                              maxtasksperchild, self._wrap_exception,
+                              signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             processes, maxtasksperchild)
         self._pool, self._cache, self._taskqueue = engine.workers, engine.cache, engine.tasks
         try:

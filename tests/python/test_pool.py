@@ -57,6 +57,10 @@ def pid_of(_=None):
     return os.getpid()
 
 
+def mask_of(_=None):
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def wait_for(event):
     event_of_worker.wait()
 
@@ -144,6 +148,11 @@ class PoolTest(unittest.TestCase):
     def test_maxtasksperchild_refills(self):
         with piu.Pool(2, maxtasksperchild=1) as pool:
             self.assertEqual(len(set(pool.map(pid_of, range(10), 1))), 10)
+
+    def test_a_worker_that_the_helper_started_gets_signals(self):
+        with piu.Pool(1, maxtasksperchild=1) as pool:
+            for _ in range(3):
+                self.assertEqual(pool.apply_async(mask_of).get(), set())
 
     def test_an_imap_whose_input_waits_for_earlier_results(self):
         with piu.Pool(2) as pool:
