@@ -7,6 +7,7 @@ python = $(or $(PYTHON),/usr/bin/python3)
 
 .PHONY: all demo test conformance never-hang bench bench-python bench-deps check install format clean
 .PHONY: kill kill-quick kill-pairs kill-selftest fault
+.PHONY: soak soak-selftest leakcheck bench-recovery
 
 all: $(build)/build.ninja
 	@meson compile -C $(build)
@@ -50,6 +51,21 @@ kill-selftest: all
 fault: all
 	@r=0; for part in $(or $(ONLY),family sync queue process exec zygote pool); do \
 		$(build)/tests/fault/fault --whole $$part || r=1; done; exit $$r
+
+# everything at once under random kills: docs/design/soak.md.  SEED=7; ONLY=queue
+soak: all
+	@$(build)/tests/soak/soak --minutes $(or $(MINUTES),5) \
+		$(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+
+# the soak finds what is broken on purpose
+soak-selftest:
+	@tools/setup build
+	@tests/soak/broken
+
+# families whose parent is killed, one after the other
+leakcheck: all
+	@$(build)/tests/soak/leakcheck --families $(or $(FAMILIES),10000) \
+		$(if $(SEED),--seed $(SEED))
 
 bench: $(bench)/build.ninja
 	@meson compile -C $(bench)
