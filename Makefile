@@ -20,7 +20,7 @@ $(build)/build.ninja $(bench)/build.ninja:
 
 # DIR=/some/directory: hash that one
 demo: all
-	@$(build)/examples/hash_tree $(if $(DIR),"$(DIR)")
+	@tools/demo $(build) $(python) $(if $(DIR),"$(DIR)")
 
 test: all
 	@tools/run_tests $(build)
