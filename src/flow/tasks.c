@@ -250,11 +250,27 @@ static uint64_t find_dead(_Atomic uint64_t *word)
     return 0;
 }
 
+/* Whoever was killed inside has counted by half, and perhaps nobody but joiners comes any more. */
+static int repair_counts(struct piu_queue *q, uint64_t who)
+{
+    int r;
+
+    if (!atomic_load(&q->get.finishing) && !atomic_load(&q->get.counting))
+        return 0;
+    r = get_enter(q, who); /* behind a living one, who does it himself */
+    if (r == 0)
+        get_leave(q);
+    return r;
+}
+
 /* What the dead had got and not finished counts as finished, with news. */
 static int lose_dead(struct piu_queue *q, uint64_t who)
 {
     uint64_t id;
+    int repaired = repair_counts(q, who);
 
+    if (repaired < 0)
+        return repaired;
     while ((id = find_dead(&q->get.got_by))) {
         struct queue_mark *mark;
         int r = get_enter(q, who);

@@ -129,10 +129,11 @@ static _Noreturn void violation(const char *text)
                       here.judged ? "VIOLATION" : "TROUBLE", c->structure, c->name,
                       here.n, *trace.count, here.stepped ? " (single steps)" : "",
                       trace_name(&trace, here.n), here.phase, text);
-    if (c->other)
+    if (kill_is_of_two(c))
         length += snprintf(message + length, sizeof(message) - (size_t)length,
-                           "    B stood at %zu of %zu: %s\n", here.m, *other_trace.count,
-                           trace_name(&other_trace, here.m));
+                           "    B %s at %zu of %zu: %s\n",
+                           c->then ? "was killed then" : "stood", here.m,
+                           *other_trace.count, trace_name(&other_trace, here.m));
     if (control->said)
         length += snprintf(message + length, sizeof(message) - (size_t)length,
                            "    a child said: %s\n", control->words);
@@ -140,7 +141,7 @@ static _Noreturn void violation(const char *text)
                        "    again: build/tests/step/%s %s%s/%s --at %zu",
                        program_invocation_short_name, c->twin ? "--selftest " : "",
                        c->structure, c->name, here.n);
-    if (c->other)
+    if (kill_is_of_two(c))
         length += snprintf(message + length, sizeof(message) - (size_t)length,
                            " --with %zu", here.m);
     length += snprintf(message + length, sizeof(message) - (size_t)length,
@@ -457,7 +458,7 @@ static void b_prepares(void *unused)
 static void b_operates(void *unused)
 {
     (void)unused;
-    c->other(state);
+    (c->then ? c->then : c->other)(state);
 }
 
 static const struct work a_work = {a_prepares, a_operates, NULL},
@@ -527,15 +528,14 @@ static bool run_alone(enum how_to to, size_t n)
 }
 
 /* B stands at its m-th while A is killed at its n-th (or its whole way is recorded). */
-static bool run_pair(enum how_to to, size_t n, size_t m)
+static bool run_grid(enum how_to to, size_t n, size_t m)
 {
     struct victim a, b;
-    bool there = true, comes = true;
+    bool there, comes = true;
 
     run_begin();
     victim_start(&b, &b_work);
-    if (!victim_to(&b, &other_trace, m))
-        there = false;
+    there = victim_to(&b, &other_trace, m);
     victim_start(&a, &a_work);
     if (to == RECORD)
         there = comes = victim_record(&a, &trace, n);
@@ -548,9 +548,31 @@ static bool run_pair(enum how_to to, size_t n, size_t m)
     alarm((unsigned)plan->guard);
     victim_to(&b, &other_trace, SIZE_MAX);
     victim_die(&b, DEATH_KILL);
-    count->pairs++;
     run_end(&a);
     return there;
+}
+
+/* A is killed at its n-th; B comes, and is killed at its m-th (or its whole way is recorded). */
+static bool run_then(enum how_to to, size_t n, size_t m)
+{
+    struct victim a, b;
+    bool there, comes;
+
+    run_begin();
+    victim_start(&a, &a_work);
+    comes = victim_to(&a, &trace, n);
+    kill_now.ended = !comes || n >= *trace.count;
+    victim_die(&a, kill_now.how);
+    here.phase = "the second victim does not come there";
+    here.judged = true;
+    victim_start(&b, &b_work);
+    if (to == RECORD)
+        there = victim_record(&b, &other_trace, TRACE_MAX);
+    else
+        there = victim_to(&b, &other_trace, m);
+    victim_die(&b, DEATH_KILL);
+    run_end(&a);
+    return there && comes;
 }
 
 /* In a process of its own, where there must be a new family. */
@@ -671,54 +693,113 @@ static void all_alone(void)
     }
 }
 
-static void record_other(void)
+/* ---- Two --------------------------------------------------------------------------------- */
+
+/* How many rows, and of each how many columns: a row costs a record, some tens of columns. */
+struct grid {
+    size_t rows, all_rows, columns; /* SIZE_MAX: all */
+};
+
+static struct grid grid_plan(size_t all_rows)
 {
-    struct victim a = {0}, b;
+    struct grid g = {all_rows, all_rows, SIZE_MAX};
+
+    if (plan->budget) {
+        g.rows = plan->budget / 150 > plan->shares ? plan->budget / 150 : plan->shares;
+        g.rows = g.rows < all_rows ? g.rows : all_rows;
+        g.columns = 1 + plan->budget / g.rows;
+    }
+    return g;
+}
+
+/* What is common to all rows. */
+static void record_once(const struct work *work, struct trace *t)
+{
+    struct victim v = {0};
 
     run_begin();
-    victim_start(&b, &b_work);
-    CHECK(victim_record(&b, &other_trace, TRACE_MAX));
-    victim_die(&b, DEATH_KILL);
-    run_begin();
-    victim_start(&a, &a_work);
-    CHECK(victim_record(&a, &trace, TRACE_MAX));
-    victim_die(&a, DEATH_KILL);
+    victim_start(&v, work);
+    CHECK(victim_record(&v, t, TRACE_MAX));
+    victim_die(&v, DEATH_KILL);
     alarm(0);
 }
 
-/* Rows: where B stands.  A's way there may be another than alone, and end in a wait. */
-static void all_pairs(void)
+/* The i-th kill of a row. */
+static void pair_at(size_t i, size_t n, size_t m)
 {
-    size_t limit, rows, step = 1;
+    unsigned ways = c->ways ? c->ways : 1;
+    bool there;
+
+    here.n = plan->at != SIZE_MAX ? plan->at : n;
+    here.m = plan->with != SIZE_MAX ? plan->with : m;
+    kill_now.way = plan->way >= 0 ? (unsigned)plan->way : (unsigned)(n + m) % ways;
+    kill_now.how = plan->how >= 0 ? (enum death)plan->how
+                   : i % 16 == 5  ? DEATH_EXIT
+                                  : DEATH_KILL;
+    there = c->then ? run_then(BREAKPOINT, here.n, here.m)
+                    : run_grid(BREAKPOINT, here.n, here.m);
+    *(there ? &count->pairs : &count->missed) += 1;
+}
+
+/* B stands there.  A's way may be another than alone, and end where it would sleep. */
+static void row_of_grid(size_t m, const struct grid *g, size_t limit)
+{
+    size_t columns;
     bool ends;
 
-    record_other();
-    limit = *trace.count + 200;
-    rows = *other_trace.count + 1;
-    if (plan->budget && plan->budget < rows * *trace.count)
-        step = 1 + rows * *trace.count / plan->budget;
+    here.m = m;
+    here.n = 0;
+    ends = run_grid(RECORD, limit, m);
+    columns = *trace.count + ends;
+    for (size_t i = 0; i < columns && i < g->columns; i++) {
+        pair_at(i, spread(i, columns - 1), m);
+        if (plan->at != SIZE_MAX)
+            return;
+    }
+}
+
+static void row_of_then(size_t n, const struct grid *g)
+{
+    here.n = n;
+    here.m = 0;
+    run_then(RECORD, n, 0);
+    for (size_t i = 0; i <= *other_trace.count && i < g->columns; i++) {
+        pair_at(i, n, spread(i, *other_trace.count));
+        if (plan->at != SIZE_MAX)
+            return;
+    }
+}
+
+static void all_pairs(void)
+{
+    struct grid g;
+    size_t limit;
+
     kill_now = (struct kill_now){0};
-    for (size_t i = count->next[plan->share]; i < rows; i++) {
-        size_t m = plan->with != SIZE_MAX ? plan->with : spread(i, rows - 1);
+    if (!c->then)
+        record_once(&b_work, &other_trace);
+    record_once(&a_work, &trace);
+    limit = *trace.count + 200;
+    g = grid_plan((c->then ? *trace.count : *other_trace.count) + 1);
+    for (size_t i = count->next[plan->share]; i < g.rows; i++) {
+        size_t row = spread(i, g.all_rows - 1);
 
         count->next[plan->share] = i + 1;
         if (i % plan->shares != plan->share)
             continue;
-        here.m = m;
-        here.n = 0;
-        ends = run_pair(RECORD, limit, m);
-        for (size_t n = i % step; n < *trace.count + ends; n += step) {
-            here.n = plan->at != SIZE_MAX ? plan->at : n;
-            kill_now.way = (unsigned)(n + m) % (c->ways ? c->ways : 1);
-            if (plan->way >= 0)
-                kill_now.way = (unsigned)plan->way;
-            if (!run_pair(BREAKPOINT, here.n, m))
-                count->missed++;
-            if (plan->at != SIZE_MAX)
-                return;
-        }
+        if (plan->at != SIZE_MAX)
+            row = c->then ? plan->at : plan->with;
+        kill_now = (struct kill_now){0};
+        if (c->then)
+            row_of_then(row, &g);
+        else
+            row_of_grid(row, &g, limit);
+        if (plan->at != SIZE_MAX)
+            return;
     }
 }
+
+/* ---- The job ------------------------------------------------------------------------------ */
 
 static void begin(void)
 {
@@ -777,7 +858,7 @@ void kill_job(const struct kill_case *case_, const struct kill_plan *plan_,
             c->set_up(state);
         snapshot_take();
     }
-    if (c->other)
+    if (kill_is_of_two(c))
         all_pairs();
     else
         all_alone();

@@ -17,6 +17,7 @@
  * outside of it): for what a process keeps in private memory, children say.
  * With `other` it is a grid of two: B is stopped after its m-th instruction of `other`, A is
  * killed after its n-th of `operation`, B goes on to its end and is killed there.
+ * With `then` there is a second victim, too: when A is dead, B is killed after its m-th of `then`.
  * With `twin` the structure is broken on purpose, and there must be a violation.
  */
 #ifndef STEP_KILL_H
@@ -39,6 +40,7 @@ struct kill_case {
     void (*operation)(void *state);
     void (*other_prepare)(void *state);
     void (*other)(void *state);
+    void (*then)(void *state);
     void (*check)(void *state);
     unsigned ways; /* of checking, see kill_now.way; 0: one */
     size_t most;   /* instructions, spread over all of a long way; 0: each */
@@ -112,6 +114,11 @@ struct kill_count {
     _Atomic size_t troubles; /* of the harness's own: no proof of anything */
     _Atomic size_t next[64]; /* by share: where to go on behind a violation */
 };
+
+static inline bool kill_is_of_two(const struct kill_case *c)
+{
+    return c->other || c->then;
+}
 
 /* Never returns: 0 all done, 1 ended by a violation, 2 the harness itself failed. */
 _Noreturn void kill_job(const struct kill_case *c, const struct kill_plan *plan,

@@ -2,11 +2,12 @@
  * usage: kill [MODE] [OPTION]... [STRUCTURE[/CASE]]...
  *
  *     --all        every instruction of every case (the default)
- *     --quick      some of each, about 10,000
+ *     --quick      some of each, about 11,000
  *     --pairs      the grids of two
  *     --selftest   the broken twins: each must be caught
  *     --list       the cases
  *     --at N [--with M] [--way W] [--by kill|exit|exec]   this one of the case that is named
+ *     --budget N   so many kills, or pairs, spread over all
  *     -j JOBS      so many processes; as many as there are CPUs
  */
 #include "kill.h"
@@ -17,6 +18,8 @@
 #include <sys/prctl.h>
 
 #define QUICK_KILLS 11000
+#define QUICK_PAIRS 10 /* of a case */
+#define PAIRS_KILLS 1100000
 #define GIVE_UP     5 /* violations of one case */
 
 enum mode { ALL, QUICK, PAIRS, SELFTEST };
@@ -28,6 +31,7 @@ static struct {
     enum mode mode;
     bool list;
     unsigned jobs;
+    size_t budget;
     char **names;
     int name_count;
 } options;
@@ -64,9 +68,11 @@ static bool is_due(const struct kill_case *c)
 {
     if (!is_named(c) || c->twin != (options.mode == SELFTEST))
         return false;
-    if (options.mode == PAIRS)
-        return c->other != NULL;
-    return options.mode == SELFTEST || !c->other || plan.at != SIZE_MAX;
+    if (plan.at != SIZE_MAX || options.mode == SELFTEST)
+        return true;
+    if (options.mode == QUICK && c->then)
+        return true;
+    return kill_is_of_two(c) == (options.mode == PAIRS);
 }
 
 static size_t count_due(void)
@@ -74,7 +80,7 @@ static size_t count_due(void)
     size_t many = 0;
 
     for (const struct kill_case *c = cases; c; c = c->next)
-        many += is_due(c);
+        many += is_due(c) && !(options.mode == QUICK && c->then);
     return many;
 }
 
@@ -149,8 +155,8 @@ static void case_print(const struct kill_case *c, const struct kill_count *count
                count->kills + count->pairs);
     else
         printf("%-7s %-52s %7zu %s %7zu kills %6.0f/s%s\n", passed ? "passed" : "FAILED",
-               name, c->other ? count->pairs : count->points,
-               c->other ? "pairs " : "points", count->kills + count->pairs * 2,
+               name, kill_is_of_two(c) ? count->pairs : count->points,
+               kill_is_of_two(c) ? "pairs " : "points", count->kills + count->pairs * 2,
                (double)(count->kills + count->pairs) / took,
                count->missed ? " (some went another way)" : "");
     fflush(stdout);
@@ -168,21 +174,32 @@ static struct kill_count *count_new(void)
     return count;
 }
 
+/* 0: no limit. */
+static size_t budget_of_mode(void)
+{
+    if (options.budget)
+        return options.budget;
+    return options.mode == QUICK ? QUICK_KILLS : options.mode == PAIRS ? PAIRS_KILLS : 0;
+}
+
 static int run_all(void)
 {
     size_t points = 0, kills = 0, pairs = 0, violations = 0, failed = 0, passed = 0;
-    size_t left = options.mode == QUICK ? QUICK_KILLS : 0, cases_left = count_due();
+    size_t left = budget_of_mode(), cases_left = count_due();
     double begin = seconds();
 
     for (const struct kill_case *c = cases; c; c = c->next) {
         struct kill_count *count;
         double before = seconds();
+        size_t done;
         bool sound;
 
         if (!is_due(c))
             continue;
         count = count_new();
         plan.budget = left ? 1 + left / cases_left : 0;
+        if (options.mode == QUICK && c->then)
+            plan.budget = QUICK_PAIRS;
         sound = case_run(c, count);
         sound &= c->twin ? count->violations > 0 : count->violations == 0;
         sound &= count->troubles == 0 && count->kills + count->pairs > 0;
@@ -192,8 +209,11 @@ static int run_all(void)
         kills += count->kills;
         pairs += count->pairs;
         violations += count->violations + count->troubles;
-        left -= left ? (count->points < left ? count->points : left - 1) : 0;
-        cases_left--;
+        done = kill_is_of_two(c) ? count->pairs : count->points;
+        if (options.mode != QUICK || !c->then) {
+            left -= left ? (done < left ? done : left - 1) : 0;
+            cases_left--;
+        }
         munmap(count, sizeof(*count));
     }
     if (options.mode == SELFTEST)
@@ -244,6 +264,8 @@ static bool option_read(const char *name, const char *value)
         plan.way = (int)number_of(value);
     else if (strcmp(name, "--by") == 0)
         plan.how = death_of(value);
+    else if (strcmp(name, "--budget") == 0)
+        options.budget = number_of(value);
     else if (strcmp(name, "--guard") == 0)
         plan.guard = (int)number_of(value);
     else if (strcmp(name, "-j") == 0)
@@ -273,6 +295,7 @@ static void options_read(int argc, char **argv)
             fprintf(
                 stderr,
                 "usage: %s [--all|--quick|--pairs|--selftest|--list] [-j JOBS]\n"
+                "       [--budget N]\n"
                 "       [--at N [--with M] [--way W] [--by kill|exit|exec]] [NAME]...\n",
                 argv[0]);
             exit(2);
@@ -307,9 +330,9 @@ int main(int argc, char **argv)
         for (const struct kill_case *c = cases; c; c = c->next)
             if (is_named(c))
                 printf("%s/%s%s\n", c->structure, c->name,
-                       c->twin    ? "  (broken)"
-                       : c->other ? "  (pairs)"
-                                  : "");
+                       c->twin             ? "  (broken)"
+                       : kill_is_of_two(c) ? "  (pairs)"
+                                           : "");
         return 0;
     }
     if (!victims_can_stop(&reason)) {

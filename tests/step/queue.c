@@ -1,201 +1,289 @@
-/* The queue: no message is lost or doubled, no block, no unit of maxsize. */
-#include "kill.h"
+/* The queue: put and get, create, shutdown and free. */
+#include "queue.h"
 
-#include "flow/queue.h"
+/* ---- Putting ------------------------------------------------------------------------------- */
 
-#include <piu.h>
-
-#define SMALL 24u
-#define LARGE (INLINE_MAX + 1000u)
-#define MINE  7u /* the number of what the victim puts */
-
-struct state {
-    struct piu_queue *q;
-    size_t size;     /* of messages */
-    bool puts, gets; /* what the victim may have done */
-    void *held;
-    unsigned char received[LARGE], message[LARGE];
-};
-
-static void fill(unsigned char *bytes, size_t size, unsigned number)
+static void put_small(void *world)
 {
-    for (size_t i = 0; i < size; i++)
-        bytes[i] = (unsigned char)(number * 31 + i);
-    bytes[0] = (unsigned char)number;
+    piu_queue_put(((struct world *)world)->q, flight[0], SMALL, PIU_NOW);
 }
 
-static void put_three(struct state *s, size_t size, size_t maxsize)
+static void put_large(void *world)
 {
-    unsigned char bytes[LARGE];
-
-    s->size = size;
-    s->q = piu_queue_new(.maxsize = maxsize);
-    CHECK(s->q);
-    for (unsigned i = 0; i < 3; i++) {
-        fill(bytes, size, i);
-        CHECK_EQ(piu_queue_put(s->q, bytes, size, PIU_NOW), 0);
-    }
-    fill(s->message, size, MINE);
+    piu_queue_put(((struct world *)world)->q, flight[0], LARGE, PIU_NOW);
 }
 
-static void small(void *state)
+static void put_many(void *world)
 {
-    put_three(state, SMALL, 0);
+    unsigned char bytes[5 * SMALL];
+    size_t count;
+
+    for (unsigned i = 0; i < 5; i++)
+        memcpy(bytes + (size_t)i * SMALL, flight[i], SMALL);
+    piu_queue_put_many(((struct world *)world)->q, bytes, SMALL, 5, &count, PIU_NOW);
 }
 
-static void large(void *state)
+static void into_three(void *world)
 {
-    put_three(state, LARGE, 0);
+    three_small(world);
+    may_be_put(world, 1);
 }
 
-static void bounded(void *state)
+static void into_bounded(void *world)
 {
-    put_three(state, SMALL, 10);
+    bounded(world);
+    may_be_put(world, 1);
 }
 
-static void drain(struct state *s, unsigned *seen)
+static void into_full(void *world)
 {
-    static unsigned char bytes[LARGE], whole[LARGE];
-    size_t size = sizeof(bytes);
-    int r;
+    queue_with(world, 3, SMALL, 3);
+}
 
-    while ((r = piu_queue_get(s->q, bytes, &size, PIU_NOW)) >= 0) {
-        CHECK_EQ(size, s->size);
-        CHECK(bytes[0] < 8);
-        fill(whole, size, bytes[0]);
-        CHECK(memcmp(bytes, whole, size) == 0);
-        seen[bytes[0]]++;
+static void into_new_chunk(void *world)
+{
+    last_chunk_full(world);
+    may_be_put(world, 1);
+}
+
+static void into_used_chunk(void *world)
+{
+    retired_chunk(world);
+    may_be_put(world, 1);
+}
+
+static void five_into_new_chunk(void *world)
+{
+    last_chunk_full(world);
+    may_be_put(world, 5);
+}
+
+/* With more blocks than cells: the sweep goes through the whole heap (B3). */
+static void hold_many(void *world)
+{
+    void *block;
+
+    (void)world;
+    for (int i = 0; i < HELD_CELLS + 3; i++)
+        CHECK_EQ(block_new(100, BLOCK_SCRATCH, NULL, &block), 0);
+}
+
+QUEUE_CASE(put_small, .set_up = into_three, .operation = put_small);
+QUEUE_CASE(put_bounded, .set_up = into_bounded, .operation = put_small);
+QUEUE_CASE(put_full, .set_up = into_full, .operation = put_small);
+QUEUE_CASE(put_large, .set_up = into_three, .operation = put_large);
+QUEUE_CASE(put_into_new_chunk, .set_up = into_new_chunk, .operation = put_small);
+QUEUE_CASE(put_large_into_new_chunk, .set_up = into_new_chunk, .operation = put_large);
+QUEUE_CASE(put_into_used_chunk, .set_up = into_used_chunk, .operation = put_small);
+QUEUE_CASE(put_many, .set_up = five_into_new_chunk, .operation = put_many);
+QUEUE_CASE(put_large_holding_many, .set_up = into_three, .prepare = hold_many,
+           .operation = put_large);
+QUEUE_CASE(put_into_new_chunk_holding_many, .set_up = into_new_chunk,
+           .prepare = hold_many, .operation = put_small);
+
+/* ---- Getting -------------------------------------------------------------------------------- */
+
+static void get(void *world)
+{
+    struct world *w = world;
+    size_t size = sizeof(w->received);
+
+    piu_queue_get(w->q, w->received, &size, PIU_NOW);
+}
+
+static void get_new(void *world)
+{
+    size_t size;
+    void *bytes;
+
+    piu_queue_get_new(((struct world *)world)->q, &bytes, &size, PIU_NOW);
+}
+
+static void get_many(void *world)
+{
+    unsigned char bytes[2 * SMALL];
+    size_t count;
+
+    piu_queue_get_many(((struct world *)world)->q, bytes, SMALL, 2, &count, PIU_NOW);
+}
+
+static void receive(struct world *w)
+{
+    one_may_miss(w);
+    w->receives = true;
+}
+
+static void of_three_small(void *world)
+{
+    three_small(world);
+    receive(world);
+}
+
+static void of_three_large(void *world)
+{
+    three_large(world);
+    receive(world);
+}
+
+static void small_may_miss(void *world)
+{
+    three_small(world);
+    one_may_miss(world);
+}
+
+static void large_may_miss(void *world)
+{
+    three_large(world);
+    one_may_miss(world);
+}
+
+static void two_may_miss(void *world)
+{
+    three_small(world);
+    ((struct world *)world)->may_miss = 2;
+}
+
+static void empty(void *world)
+{
+    queue_with(world, 0, SMALL, 0);
+}
+
+/* The next get goes on to the next chunk. */
+static void first_chunk_drained(void *world)
+{
+    struct world *w = world;
+    unsigned char bytes[SMALL];
+    size_t size;
+
+    last_chunk_full(w);
+    for (unsigned i = 0; i < w->many; i++) {
         size = sizeof(bytes);
+        CHECK_EQ(piu_queue_get(w->q, bytes, &size, PIU_NOW), 0);
+        w->expected[message_number(bytes, size)] = NEVER;
     }
-    CHECK(r == -ETIMEDOUT || r == -EPIPE);
+    w->many = 3;
+    put_all(w, 0, 3, SMALL);
+    one_may_miss(w);
 }
 
-/* Two ways: the sweep first, or the locks first, which repair. */
-static void nothing_is_lost(void *state)
+static void one_returned_may_miss(void *world)
 {
-    struct state *s = state;
-    unsigned seen[8] = {0}, missing = 0;
-    static unsigned char whole[LARGE];
-    bool shut = atomic_load(&s->q->shut) != 0;
+    one_returned(world);
+    one_may_miss(world);
+}
+
+QUEUE_CASE(get_small, .set_up = of_three_small, .operation = get);
+QUEUE_CASE(get_large, .set_up = of_three_large, .operation = get);
+QUEUE_CASE(get_empty, .set_up = empty, .operation = get);
+QUEUE_CASE(get_from_next_chunk, .set_up = first_chunk_drained, .operation = get);
+QUEUE_CASE(get_new, .set_up = small_may_miss, .operation = get_new);
+QUEUE_CASE(get_new_large, .set_up = large_may_miss, .operation = get_new);
+QUEUE_CASE(get_many, .set_up = two_may_miss, .operation = get_many);
+QUEUE_CASE(get_returned, .set_up = one_returned_may_miss, .operation = get);
+
+/* ---- Two ------------------------------------------------------------------------------------ */
+
+static void other_put(void *world)
+{
+    message_put(((struct world *)world)->q, HIS, SMALL);
+}
+
+static void two_will_put(void *world)
+{
+    into_three(world);
+    ((struct world *)world)->expected[HIS] = MUST;
+}
+
+static void one_puts_one_gets(void *world)
+{
+    two_will_put(world);
+    ((struct world *)world)->expected[MINE] = NEVER;
+    one_may_miss(world);
+}
+
+/* B goes on to its end: what it got is gone, what it put is there. */
+KILL(queue, two_putters, QUEUE, .set_up = two_will_put, .operation = put_small,
+     .other = other_put, .check = survive);
+KILL(queue, getter_and_putter, QUEUE, .set_up = one_puts_one_gets, .operation = get,
+     .other = other_put, .check = survive);
+KILL(queue, two_getters, QUEUE, .set_up = two_may_miss, .operation = get_new,
+     .other = get_new, .check = survive);
+
+/* ---- Beginning and end ------------------------------------------------------------------------ */
+
+static void shut_down(void *world)
+{
+    piu_queue_shutdown(((struct world *)world)->q);
+}
+
+QUEUE_CASE(shutdown, .set_up = three_small, .operation = shut_down);
+
+/* Of all kinds: used chunks, small and large messages, one that was returned. */
+static void rich(void *world)
+{
+    struct world *w = world;
+    size_t size;
+    void *bytes;
+
+    retired_chunk(w);
+    put_all(w, 0, 2, SMALL);
+    put_all(w, 2, 2, LARGE);
+    in_child_killed({ CHECK_EQ(piu_queue_take(w->q, &bytes, &size, PIU_NOW), 0); });
+    member_sweep_dead(true);
+    CHECK(atomic_load(&w->q->get.returned));
+}
+
+static void rich_with_tasks(void *world)
+{
+    ((struct world *)world)->tasks = true;
+    rich(world);
+}
+
+static void free_it(void *world)
+{
+    piu_queue_free(((struct world *)world)->q);
+}
+
+/* Not begun, or done by the sweep. */
+static void it_is_there_or_gone(void *world)
+{
+    struct world *w = world;
 
     if (kill_now.way == 0)
         member_sweep_dead(true);
-    drain(s, seen);
+    if (message_put(w->q, HIS, SMALL) == 0)
+        w->expected[HIS] = MUST;
     member_sweep_dead(true);
-    drain(s, seen);
-    for (unsigned i = 0; i < 3; i++) {
-        CHECK(seen[i] <= 1);
-        if (seen[i] == 0) {
-            fill(whole, s->size, i);
-            CHECK(s->gets && memcmp(s->received, whole, s->size) == 0);
-            missing++;
-        }
+    if (message_put(w->q, HIS + 1, SMALL) == 0) {
+        CHECK(!kill_now.ended);
+        w->expected[HIS + 1] = MUST;
+        survive(w);
+    } else {
+        CHECK_EQ(message_put(w->q, HIS + 2, SMALL), -ESTALE);
+        CHECK_EQ(kill_blocks(), 0);
     }
-    CHECK(missing <= 1);
-    CHECK(seen[MINE] <= (s->puts ? 1 : 0));
-    CHECK(!s->puts || !kill_now.ended || seen[MINE] == 1);
-    CHECK_EQ(piu_queue_qsize(s->q), 0);
-    CHECK(queue_check(s->q));
-    CHECK_EQ(piu_queue_put(s->q, s->message, s->size, PIU_NOW), shut ? -EPIPE : 0);
-    if (!shut) /* the next putter counts again */
-        CHECK_EQ(atomic_load(&s->q->put.reserved), 0);
-    piu_queue_free(s->q);
+}
+
+KILL(queue, free, QUEUE, .set_up = rich, .operation = free_it,
+     .check = it_is_there_or_gone);
+KILL(queue, free_with_tasks, QUEUE, .set_up = rich_with_tasks, .operation = free_it,
+     .check = it_is_there_or_gone);
+
+static void create(void *world)
+{
+    (void)world;
+    (void)piu_queue_new(.maxsize = 3);
+}
+
+static void another_works(void *world)
+{
+    struct world *w = world;
+
     member_sweep_dead(true);
-    CHECK_EQ(kill_blocks(), 0);
+    w->left = kill_blocks();
+    CHECK(w->left == 0 || w->left == 1); /* the queue itself, when it was whole */
+    three_small(w);
+    survive(w);
 }
 
-static void will_put(void *state)
-{
-    ((struct state *)state)->puts = true;
-}
-
-static void will_get(void *state)
-{
-    ((struct state *)state)->gets = true;
-}
-
-static void put(void *state)
-{
-    struct state *s = state;
-
-    piu_queue_put(s->q, s->message, s->size, PIU_NOW);
-}
-
-static void get(void *state)
-{
-    struct state *s = state;
-    size_t size = sizeof(s->received);
-
-    piu_queue_get(s->q, s->received, &size, PIU_NOW);
-}
-
-static void take(void *state)
-{
-    struct state *s = state;
-    size_t size;
-
-    piu_queue_take(s->q, &s->held, &size, PIU_NOW);
-}
-
-static void reserve(void *state)
-{
-    struct state *s = state;
-
-    piu_queue_reserve(s->q, s->size, &s->held, PIU_NOW);
-}
-
-static void reserve_mine(void *state)
-{
-    struct state *s = state;
-
-    will_put(s);
-    reserve(s);
-    memcpy(s->held, s->message, s->size);
-}
-
-static void commit(void *state)
-{
-    struct state *s = state;
-
-    piu_queue_commit(s->q, s->held);
-}
-
-static void abort_it(void *state)
-{
-    struct state *s = state;
-
-    piu_queue_abort(s->q, s->held);
-}
-
-static void shut(void *state)
-{
-    piu_queue_shutdown(((struct state *)state)->q);
-}
-
-static void dead_taker(void *state)
-{
-    large(state);
-    in_child_killed({ take(state); });
-}
-
-static void sweep(void *state)
-{
-    (void)state;
-    member_sweep_dead(true);
-}
-
-#define QUEUE .size = sizeof(struct state), .check = nothing_is_lost, .ways = 2
-
-KILL(queue, put_small, QUEUE, .set_up = small, .prepare = will_put, .operation = put);
-KILL(queue, put_large, QUEUE, .set_up = large, .prepare = will_put, .operation = put);
-KILL(queue, put_bounded, QUEUE, .set_up = bounded, .prepare = will_put, .operation = put);
-KILL(queue, get_small, QUEUE, .set_up = small, .prepare = will_get, .operation = get);
-KILL(queue, get_large, QUEUE, .set_up = large, .prepare = will_get, .operation = get);
-KILL(queue, take_small, QUEUE, .set_up = small, .operation = take);
-KILL(queue, take_large, QUEUE, .set_up = large, .operation = take);
-KILL(queue, reserve, QUEUE, .set_up = bounded, .operation = reserve);
-KILL(queue, commit, QUEUE, .set_up = bounded, .prepare = reserve_mine,
-     .operation = commit);
-KILL(queue, abort, QUEUE, .set_up = bounded, .prepare = reserve, .operation = abort_it);
-KILL(queue, shutdown, QUEUE, .set_up = small, .operation = shut);
-KILL(queue, sweep_of_a_taker, QUEUE, .set_up = dead_taker, .operation = sweep);
+KILL(queue, create, QUEUE, .operation = create, .check = another_works);

@@ -8,9 +8,12 @@
 
 #if defined(__x86_64__)
 
+#include <linux/futex.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
+
+#define NR_FUTEX_WAITV 449
 
 struct trace trace_new(void)
 {
@@ -176,12 +179,29 @@ static void trace_plan(struct trace *t)
     free(counts);
 }
 
-static int64_t clock_ns(void)
+/* Stands at a system call that waits. */
+static bool would_sleep(struct victim *v, uint64_t at)
 {
-    struct timespec t;
+    static const unsigned char call[] = {0x0f, 0x05};
+    struct user_regs_struct r;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    if (memcmp((const void *)(uintptr_t)at, call, sizeof(call)) != 0)
+        return false;
+    CHECK_EQ(ptrace(PTRACE_GETREGS, v->pid, NULL, &r), 0);
+    switch (r.rax) {
+    case SYS_futex:
+        return (r.rsi & FUTEX_CMD_MASK) == FUTEX_WAIT;
+    case NR_FUTEX_WAITV:
+    case SYS_poll:
+    case SYS_ppoll:
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+    case SYS_wait4:
+    case SYS_waitid:
+        return true;
+    default:
+        return false;
+    }
 }
 
 bool victim_record(struct victim *v, struct trace *t, size_t limit)
@@ -191,13 +211,11 @@ bool victim_record(struct victim *v, struct trace *t, size_t limit)
     bool ended = false;
 
     while (count < limit && count < TRACE_MAX) {
-        int64_t before = clock_ns();
-
         ended = !step_one(v, &at);
         if (ended)
             break;
         t->at[count++] = at;
-        if (limit < TRACE_MAX && clock_ns() - before > 4000000)
+        if (limit < TRACE_MAX && would_sleep(v, at))
             break;
     }
     *t->count = count;

@@ -50,7 +50,7 @@ struct trace trace_new(void);
 const char *trace_name(const struct trace *t, size_t n);
 
 void victim_start(struct victim *v, const struct work *work);
-/* To its end; false: not in `limit` instructions, or (a limit being given) it slept. */
+/* To its end; false: not in `limit` instructions, or (a limit being given) it would sleep. */
 bool victim_record(struct victim *v, struct trace *t, size_t limit);
 /* Stands at the n-th, n <= count; false: it is at its end already. */
 bool victim_to(struct victim *v, const struct trace *t, size_t n);

@@ -1,6 +1,6 @@
 /*
  * Putters and takers at work, all at once, and SIGKILLs at random: this finds what needs two
- * processes inside at the same moment (test_queue_crash.c has one at a time).
+ * processes inside at the same moment (tests/step has one at a time).
  */
 #include "queues.h"
 
