@@ -1,6 +1,7 @@
 /* The getters' side of a queue. */
 #include "flow/entry.h"
 #include "flow/wait.h"
+#include "shm/heap.h"
 
 #include <stdlib.h>
 
@@ -9,6 +10,8 @@
 /* get_chunk's tail; 0: there is nothing.  Moves on to the next chunk when one is drained. */
 static struct chunk *chunk_with_entry(struct piu_queue *q, uint64_t *ret_head)
 {
+    uint64_t passed = 0;
+
     for (;;) {
         struct chunk *c =
             queue_chunk(atomic_load_explicit(&q->get_chunk, memory_order_relaxed));
@@ -25,7 +28,7 @@ static struct chunk *chunk_with_entry(struct piu_queue *q, uint64_t *ret_head)
         if (place_of(*ret_head) < place_of(q->get.tail_seen))
             return c;
         q->get.tail_seen = 0;
-        if (!next)
+        if (!next || unlikely(passed++ > heap_blocks_most()))
             return NULL;
         /* release: the chunk is retired, whoever sees that may use it (Q4) */
         atomic_store_explicit(&q->get_chunk, next, memory_order_release);
@@ -55,9 +58,9 @@ static int entry_find(struct piu_queue *q, struct entry *ret)
         return -EAGAIN;
     place = place_of(head);
     end = place_of(q->get.tail_seen);
-    word = c->entries[place];
     if (unlikely(end > c->capacity))
         return -EBADMSG;
+    word = c->entries[place];
     if (unlikely(word & ENTRY_LARGE)) {
         struct message *m =
             place + 2 <= end ? arena_at(c->entries[place + 1], sizeof(*m)) : NULL;
@@ -171,7 +174,7 @@ static void copy_out(struct request *ret)
 static void lag(struct piu_queue *q)
 {
     struct chunk *c =
-        arena_at(atomic_load_explicit(&q->get_chunk, memory_order_relaxed), sizeof(*c));
+        queue_chunk_head(atomic_load_explicit(&q->get_chunk, memory_order_relaxed));
     uint32_t now = atomic_load_explicit(&q->get.lag, memory_order_relaxed);
     uint32_t probe = atomic_load_explicit(&q->get.lag_probe, memory_order_relaxed) + 1;
     uint64_t before, after;

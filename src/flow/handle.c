@@ -3,6 +3,7 @@
 
 #include "flow/ledger.h"
 #include "flow/queue.h"
+#include "shm/heap.h"
 
 /* ---- The table ------------------------------------------------------------------------ */
 
@@ -30,7 +31,7 @@ static int table_make(uint64_t who)
 static void redo_apply(struct handle_redo *redo)
 {
     struct cell *c = arena_at(redo->cell, sizeof(*c));
-    ledger_entry *entry = redo->entry ? arena_at(redo->entry, sizeof(*entry)) : NULL;
+    ledger_entry *entry = arena_within(redo->entry, sizeof(*entry), sizeof(*entry));
 
     if (c)
         atomic_store(&c->refs, redo->refs);
@@ -85,6 +86,12 @@ struct cell *cell_at(struct handle_table *t, uint64_t number)
     return first ? first + index : NULL;
 }
 
+/* Those that there can be: somebody may have written over the count. */
+static uint64_t cells_count(struct handle_table *t)
+{
+    return min_u64(atomic_load(&t->count), heap_blocks_most());
+}
+
 /* The count follows the memory; killed between, the memory is there already. */
 static int cells_grow(struct handle_table *t)
 {
@@ -104,9 +111,10 @@ static int cells_grow(struct handle_table *t)
 
 static int cell_vacant(struct handle_table *t, uint64_t *ret_number)
 {
-    uint64_t count = atomic_load(&t->count), from = atomic_load(&t->cursor);
+    uint64_t count = cells_count(t), from = atomic_load(&t->cursor);
     int r;
 
+    from = from < count ? from : 0;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t number = from + i < count ? from + i : from + i - count;
         struct cell *c = cell_at(t, number);
@@ -122,7 +130,7 @@ static int cell_vacant(struct handle_table *t, uint64_t *ret_number)
         atomic_store(&t->cursor, (uint32_t)count + 1);
         *ret_number = count;
     }
-    return r;
+    return r == 0 && !cell_at(t, count) ? -EBADMSG : r;
 }
 
 int cell_find(struct handle_table *t, const struct piu_handle *h, struct cell **ret)
@@ -234,7 +242,7 @@ static struct cell *cell_of_ender(uint64_t id)
 
     if (!t || member_who(&who) < 0)
         return NULL;
-    for (uint64_t i = 0; i < atomic_load(&t->count) && !found; i++) {
+    for (uint64_t i = 0; i < cells_count(t) && !found; i++) {
         struct cell *c = cell_at(t, i);
 
         if (c && atomic_load(&c->object) && atomic_load(&c->refs) == 0 &&
@@ -297,8 +305,11 @@ uint64_t handles_in_use(void)
     struct handle_table *t = table();
     uint64_t used = 0;
 
-    for (uint64_t i = 0; t && i < atomic_load(&t->count); i++)
-        used += atomic_load(&cell_at(t, i)->object) != 0;
+    for (uint64_t i = 0; t && i < cells_count(t); i++) {
+        const struct cell *c = cell_at(t, i);
+
+        used += c && atomic_load(&c->object) != 0;
+    }
     return used;
 }
 
@@ -308,7 +319,7 @@ bool handles_check(uint64_t messages)
     uint64_t refs = 0;
     bool sound = t != NULL;
 
-    for (uint64_t i = 0; t && i < atomic_load(&t->count); i++) {
+    for (uint64_t i = 0; t && i < cells_count(t); i++) {
         struct cell *c = cell_at(t, i);
         bool used = c && atomic_load(&c->object) != 0;
 

@@ -4,6 +4,7 @@
 #include "flow/queue.h"
 #include "os/fd.h"
 #include "os/wiped.h"
+#include "shm/heap.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -12,17 +13,7 @@
 
 #define NO_ENTRY UINT32_MAX
 
-/*
- * Private, and copied by fork together with the Python objects, or whatever it is, that know the
- * numbers of their entries.  `pid` says whose it is: a child of _Fork() has nobody's.
- */
-static struct ledger {
-    pid_t pid;
-    uint32_t count; /* entries that have memory */
-    uint32_t free;  /* the first of a list through the entries; NO_ENTRY: none */
-    uint64_t held;
-    uint64_t parts[HANDLE_PARTS]; /* offsets of their first entries */
-} mine;
+struct ledger ledger_mine;
 
 /* For a child that is being forked: offset of its block; 0: there is nothing to inherit. */
 static uint64_t bequest;
@@ -30,7 +21,7 @@ static int bequest_witness = -1; /* and what it would be slow to make (member_wi
 static bool fork_has_turn;
 
 /*
- * 1 while a thread of this process is at `mine`, or forks: a child must find it whole.  Wiped,
+ * 1 while a thread of this process is at ledger_mine, or forks: a child must find it whole.  Wiped,
  * so the child finds it free.
  */
 static _Atomic uint32_t *busy;
@@ -74,14 +65,16 @@ static ledger_entry *entry_in(const uint64_t *parts, uint32_t number)
 {
     uint64_t index;
     unsigned part = part_of(number, &index);
-    ledger_entry *first = arena_at(parts[part], part_size(part) * sizeof(*first));
+    ledger_entry *first = part < HANDLE_PARTS
+                              ? arena_at(parts[part], part_size(part) * sizeof(*first))
+                              : NULL;
 
     return first ? first + index : NULL;
 }
 
 static void ledger_reset(void)
 {
-    mine = (struct ledger){.pid = getpid(), .free = NO_ENTRY};
+    ledger_mine = (struct ledger){.pid = getpid(), .free = NO_ENTRY};
 }
 
 /* Empty before anybody could take it for a ledger's (L1). */
@@ -104,17 +97,28 @@ static int part_new(unsigned part, uint64_t *ret)
 static int ledger_grow(void)
 {
     uint64_t index;
-    unsigned part = part_of(mine.count, &index);
-    int r = part < HANDLE_PARTS ? part_new(part, &mine.parts[part]) : -ENOMEM;
+    unsigned part = part_of(ledger_mine.count, &index);
+    int r = part < HANDLE_PARTS ? part_new(part, &ledger_mine.parts[part]) : -ENOMEM;
 
     if (r < 0)
         return r;
     for (uint32_t i = (uint32_t)part_size(part); i-- > 0;) {
-        atomic_store(entry_in(mine.parts, mine.count + i), ENTRY_FREE | mine.free);
-        mine.free = mine.count + i;
+        atomic_store(entry_in(ledger_mine.parts, ledger_mine.count + i),
+                     ENTRY_FREE | ledger_mine.free);
+        ledger_mine.free = ledger_mine.count + i;
     }
-    mine.count += (uint32_t)part_size(part);
+    ledger_mine.count += (uint32_t)part_size(part);
     return 0;
+}
+
+/* The list of free entries leads through shared memory: somebody may have written over it. */
+static bool next_is_free(void)
+{
+    const ledger_entry *place = ledger_mine.free < ledger_mine.count
+                                    ? entry_in(ledger_mine.parts, ledger_mine.free)
+                                    : NULL;
+
+    return place && atomic_load(place) & ENTRY_FREE;
 }
 
 /* The turn is ours.  There is a free entry then. */
@@ -123,9 +127,11 @@ static int ledger_ready(void)
     uint64_t who;
     int r = member_who(&who);
 
-    if (r == 0 && mine.pid != getpid())
+    if (r == 0 && ledger_mine.pid != getpid())
         ledger_reset();
-    return r == 0 && mine.free == NO_ENTRY ? ledger_grow() : r;
+    if (ledger_mine.free != NO_ENTRY && !next_is_free())
+        ledger_mine.free = NO_ENTRY; /* what was behind it is lost */
+    return r == 0 && ledger_mine.free == NO_ENTRY ? ledger_grow() : r;
 }
 
 int ledger_begin(void)
@@ -142,11 +148,11 @@ int ledger_begin(void)
 static void hold_fill(struct handle_table *t, struct piu_hold *ret, struct cell *c,
                       uint64_t number)
 {
-    uint32_t entry = mine.free;
-    ledger_entry *place = entry_in(mine.parts, entry);
+    uint32_t entry = ledger_mine.free;
+    ledger_entry *place = entry_in(ledger_mine.parts, entry);
 
-    mine.free = (uint32_t)atomic_load(place);
-    mine.held++;
+    ledger_mine.free = (uint32_t)atomic_load(place);
+    ledger_mine.held++;
     cell_count(t, c, 1, place, number + 1);
     *ret = (struct piu_hold){
         .handle = {arena_header()->family, number, atomic_load(&c->generation)},
@@ -243,13 +249,14 @@ int piu_hold_drop(struct piu_hold *hold)
     t = ledger_enter(&r);
     if (!t)
         return r;
-    place = hold->entry < mine.count ? entry_in(mine.parts, hold->entry) : NULL;
+    place =
+        hold->entry < ledger_mine.count ? entry_in(ledger_mine.parts, hold->entry) : NULL;
     if (place && atomic_load(place) == hold->handle.number + 1)
         c = cell_at(t, hold->handle.number);
     if (c) {
-        ends = cell_count(t, c, -1, place, ENTRY_FREE | mine.free);
-        mine.free = hold->entry;
-        mine.held--;
+        ends = cell_count(t, c, -1, place, ENTRY_FREE | ledger_mine.free);
+        ledger_mine.free = hold->entry;
+        ledger_mine.held--;
     }
     ledger_leave(t);
     if (ends)
@@ -274,7 +281,7 @@ static bool names_cell(uint64_t value)
 /* The caller's own: entry by entry; who is killed at it leaves the rest to the sweep of itself. */
 static void block_give_back(struct ledger_block *b)
 {
-    for (uint64_t i = 0; i < entries_in(b); i++) {
+    for (uint64_t i = 0, count = entries_in(b); i < count; i++) {
         uint64_t value = atomic_load(&b->entries[i]);
         struct handle_table *t;
         struct cell *c;
@@ -298,10 +305,12 @@ static _Atomic uint64_t *link_to(struct handle_table *t, const struct ledger_blo
 {
     _Atomic uint64_t *link = &t->bequests;
 
-    for (struct ledger_block *at; (at = arena_at(atomic_load(link), sizeof(*at)));
-         link = &at->next) {
-        if (at == b)
-            return link;
+    for (uint64_t bound = heap_blocks_most(); bound; bound--) {
+        struct ledger_block *at = arena_at(atomic_load(link), sizeof(*at));
+
+        if (!at || at == b)
+            return at ? link : NULL;
+        link = &at->next;
     }
     return NULL;
 }
@@ -322,8 +331,9 @@ static struct ledger_block *bequest_overdue(struct handle_table *t)
 {
     struct ledger_block *b = arena_at(atomic_load(&t->bequests), sizeof(*b));
     int64_t now = b ? clock_now() : 0;
+    uint64_t bound = heap_blocks_most();
 
-    while (b &&
+    while (b && bound-- &&
            (atomic_load(&b->made) > now || now - atomic_load(&b->made) < BEQUEST_LASTS))
         b = arena_at(atomic_load(&b->next), sizeof(*b));
     return b;
@@ -353,8 +363,8 @@ static void bequests_give_back(void)
 /* In the gate. */
 static void bequest_fill(struct handle_table *t, struct ledger_block *b)
 {
-    for (uint32_t i = 0; i < mine.count; i++) {
-        uint64_t value = atomic_load(entry_in(mine.parts, i));
+    for (uint32_t i = 0; i < ledger_mine.count; i++) {
+        uint64_t value = atomic_load(entry_in(ledger_mine.parts, i));
         struct cell *c = names_cell(value) ? cell_at(t, value - 1) : NULL;
 
         if (c)
@@ -367,7 +377,7 @@ static void bequest_fill(struct handle_table *t, struct ledger_block *b)
 /* In the gate: in the list before it is filled, so it is found whenever one is killed. */
 static int bequest_make(struct handle_table *t)
 {
-    size_t size = sizeof(struct ledger_block) + mine.count * sizeof(ledger_entry);
+    size_t size = sizeof(struct ledger_block) + ledger_mine.count * sizeof(ledger_entry);
     struct ledger_block *b;
     void *block;
     int r = block_new(size, BLOCK_SCRATCH, &t->bequests, &block);
@@ -392,7 +402,7 @@ static void before_fork(void)
 
     bequest = 0;
     fork_has_turn = turn_take_to_fork();
-    if (!fork_has_turn || mine.held == 0 || mine.pid != getpid() ||
+    if (!fork_has_turn || ledger_mine.held == 0 || ledger_mine.pid != getpid() ||
         member_who(&who) < 0 || handles_are_entered_by(who) || !(t = handles_enter()))
         return;
     (void)bequest_make(t); /* no memory: the child will not hold anything */
@@ -424,12 +434,12 @@ static void bequest_adopt(struct ledger_block *b)
     uint64_t offset = arena_offset(b->entries);
 
     for (unsigned part = 0; part < HANDLE_PARTS; part++) {
-        mine.parts[part] = offset;
+        ledger_mine.parts[part] = offset;
         offset += part_size(part) * sizeof(ledger_entry);
-        if (offset >= arena_offset(b->entries) + mine.count * sizeof(ledger_entry))
+        if (offset >= arena_offset(b->entries) + ledger_mine.count * sizeof(ledger_entry))
             break;
     }
-    mine.pid = getpid();
+    ledger_mine.pid = getpid();
 }
 
 static void after_fork_in_child(void)
@@ -479,11 +489,11 @@ static void ledger_orphan(void *block, uint64_t dead_id, bool died)
 static void count_block(void *block, uint64_t owner, void *argument)
 {
     struct ledger_block *b = block;
-    uint64_t *count = argument;
+    uint64_t *sum = argument;
 
     (void)owner;
-    for (uint64_t i = 0; i < entries_in(b); i++)
-        *count += names_cell(atomic_load(&b->entries[i]));
+    for (uint64_t i = 0, count = entries_in(b); i < count; i++)
+        *sum += names_cell(atomic_load(&b->entries[i]));
 }
 
 uint64_t ledgers_count(void)

@@ -35,6 +35,21 @@ struct ledger_block {
 static_assert(offsetof(struct ledger_block, entries) == 64,
               "shared layout: raise ARENA_STAMP");
 
+/*
+ * Private, and copied by fork together with the Python objects, or whatever it is, that know the
+ * numbers of their entries.  `pid` says whose it is: a child of _Fork() has nobody's.  Seen by
+ * others only where they put back a whole arena (tests/fuzz/).
+ */
+struct ledger {
+    pid_t pid;
+    uint32_t count; /* entries that have memory */
+    uint32_t free;  /* the first of a list through the entries; NO_ENTRY: none */
+    uint64_t held;
+    uint64_t parts[HANDLE_PARTS]; /* offsets of their first entries */
+};
+
+extern struct ledger ledger_mine;
+
 int ledger_begin(void); /* the caller has a ledger, if empty.  -ENOMEM */
 /* Entries that name a cell, in ledgers and bequests: for checks, and nobody is inside. */
 uint64_t ledgers_count(void);

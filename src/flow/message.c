@@ -22,7 +22,7 @@ int message_new(struct piu_queue *q, size_t size, struct message **ret)
 
 struct piu_queue *message_queue(const struct message *m)
 {
-    struct piu_queue *q = arena_at(m->queue, sizeof(*q));
+    struct piu_queue *q = arena_within(m->queue, sizeof(*q), alignof(struct piu_queue));
     uint64_t who;
 
     return q && block_is(q) && queue_use(q, &who) == 0 && q->generation == m->generation

@@ -148,6 +148,13 @@ void queue_calm_pollers(struct piu_queue *q, uint64_t who)
     put_leave(q);
 }
 
+/* One of the caller's own ends, if the number still means that. */
+static void end_close(const struct poller *own, int fd)
+{
+    if (pipe_inode(fd) == atomic_load(&own->inode))
+        fd_close(fd);
+}
+
 void queue_free_pollers(struct piu_queue *q, uint64_t who)
 {
     struct poller *own = poller_find(pollers_of(q), who & ID_MASK);
@@ -155,8 +162,8 @@ void queue_free_pollers(struct piu_queue *q, uint64_t who)
     queue_tell_pollers(q); /* they will find it gone */
     if (own) {
         atomic_store(&own->id, 0);
-        fd_close(atomic_load(&own->read_end));
-        fd_close(atomic_load(&own->write_end));
+        end_close(own, atomic_load(&own->read_end));
+        end_close(own, atomic_load(&own->write_end));
     }
     block_free_from(&q->pollers);
 }
@@ -199,6 +206,10 @@ static int poller_add(struct piu_queue *q, uint64_t id, int *ret_fd)
         poller = poller_place(pollers_of(q));
         r = poller ? poller_open(poller, id) : -ENOSPC;
     }
+    /* the program may have closed it, or somebody written over it */
+    if (r == 0 &&
+        pipe_inode(atomic_load(&poller->read_end)) != atomic_load(&poller->inode))
+        r = poller_open(poller, id);
     if (r == 0)
         *ret_fd = atomic_load(&poller->read_end);
     return r;

@@ -1,6 +1,7 @@
 /* What both sides of a queue need: creation, entering and repair, sleeping, looking. */
 #include "flow/queue.h"
 #include "flow/wait.h"
+#include "shm/heap.h"
 
 #include <string.h>
 
@@ -52,7 +53,7 @@ static bool chunk_forget(struct piu_queue *q, struct chunk *c)
 /* One that the getters have left serves again. */
 static struct chunk *chunk_recycle(struct piu_queue *q, uint64_t units, uint64_t count)
 {
-    while (first_is_retired(q)) {
+    for (uint64_t bound = heap_blocks_most(); bound && first_is_retired(q); bound--) {
         struct chunk *c = queue_chunk(atomic_load(&q->first_chunk));
 
         if (!c)
@@ -91,9 +92,9 @@ static int chunk_new(struct piu_queue *q, uint64_t units, uint64_t count,
 int queue_grow(struct piu_queue *q, uint64_t units)
 {
     struct chunk *last = queue_chunk(atomic_load(&q->put_chunk));
-    uint64_t count = count_of(atomic_load(&last->tail));
-    struct chunk *c = chunk_recycle(q, units, count);
-    int r = c ? 0 : chunk_new(q, units, count, &c);
+    uint64_t count = last ? count_of(atomic_load(&last->tail)) : 0;
+    struct chunk *c = last ? chunk_recycle(q, units, count) : NULL;
+    int r = !last ? -EBADMSG : c ? 0 : chunk_new(q, units, count, &c);
 
     if (r < 0)
         return r;
@@ -102,9 +103,9 @@ int queue_grow(struct piu_queue *q, uint64_t units)
     for (int i = 0; i < 2 && first_is_retired(q); i++) {
         struct chunk *first = queue_chunk(atomic_load(&q->first_chunk));
 
-        if (!first || atomic_load(&first->next) == atomic_load(&q->get_chunk))
+        if (!first || atomic_load(&first->next) == atomic_load(&q->get_chunk) ||
+            !chunk_forget(q, first))
             break; /* keep one, for the next time */
-        chunk_forget(q, first);
     }
     return 0;
 }
@@ -188,7 +189,9 @@ static void queue_end(struct piu_queue *q, uint64_t who)
     atomic_store(&q->get_chunk,
                  0); /* or else one that begins again would read freed chunks */
     atomic_store(&q->put_chunk, 0);
-    while ((c = queue_chunk(atomic_load(&q->first_chunk))) && chunk_forget(q, c))
+    for (uint64_t bound = heap_blocks_most();
+         bound && (c = queue_chunk(atomic_load(&q->first_chunk))) && chunk_forget(q, c);
+         bound--)
         ;
     queue_free_pollers(q, who);
     block_free_from(&q->put.putters);
@@ -238,7 +241,7 @@ static void repair_pending(struct piu_queue *q)
     if (!offset)
         return;
     if (offset == atomic_load(&q->put_chunk) || offset == atomic_load(&q->first_chunk) ||
-        !c || (c != queue_first(q) && !block_settle(c)))
+        !c || !last || (c != queue_first(q) && !block_settle(c)))
         atomic_store(&q->put.pending, 0); /* done already, or not begun */
     else {
         chunk_begin(c, c->capacity, count_of(atomic_load(&last->tail)));
@@ -313,7 +316,7 @@ static uint64_t count_in(_Atomic uint64_t *chunk, size_t word)
 {
     for (;;) {
         uint64_t offset = atomic_load_explicit(chunk, memory_order_acquire);
-        struct chunk *c = arena_at(offset, sizeof(*c));
+        struct chunk *c = queue_chunk_head(offset);
         uint64_t value;
 
         if (!c)
@@ -338,7 +341,7 @@ uint64_t queue_gets(struct piu_queue *q)
 bool queue_has_message(struct piu_queue *q)
 {
     struct chunk *c =
-        arena_at(atomic_load_explicit(&q->get_chunk, memory_order_relaxed), sizeof(*c));
+        queue_chunk_head(atomic_load_explicit(&q->get_chunk, memory_order_relaxed));
 
     return c && (atomic_load_explicit(&c->tail, memory_order_acquire) !=
                      atomic_load_explicit(&c->head, memory_order_relaxed) ||
@@ -420,7 +423,7 @@ bool queue_check(struct piu_queue *q)
     uint64_t offset = atomic_load(&q->first_chunk);
     bool seen_get = false;
 
-    for (uint64_t bound = arena.range / 4096; offset && bound; bound--) {
+    for (uint64_t bound = heap_blocks_most(); offset && bound; bound--) {
         struct chunk *c = queue_chunk(offset);
 
         if (!c)

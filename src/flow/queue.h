@@ -189,22 +189,31 @@ static inline int queue_use(struct piu_queue *q, uint64_t *ret_who)
         return r;
     if (unlikely((uint64_t)((unsigned char *)q - arena.base) >=
                      arena.range - sizeof(*q) ||
-                 (uintptr_t)q % 64))
+                 (uintptr_t)q % alignof(struct piu_queue) ||
+                 !arena_reaches(arena_offset(q + 1))))
         return -EFAULT;
     return likely(atomic_load_explicit(&q->stamp, memory_order_relaxed) == QUEUE_STAMP)
                ? 0
                : -ESTALE;
 }
 
-/* NULL: that is no chunk. */
+/* The head of a chunk; NULL: none can be there. */
+static inline struct chunk *queue_chunk_head(uint64_t offset)
+{
+    return likely(offset >= arena.heap && offset % alignof(struct chunk) == 0 &&
+                  offset < arena.range && arena_reaches(offset + sizeof(struct chunk)))
+               ? (struct chunk *)(void *)(arena.base + offset)
+               : NULL;
+}
+
+/* All of it, as long as it says; NULL: that is no chunk. */
 static inline struct chunk *queue_chunk(uint64_t offset)
 {
-    struct chunk *c = (struct chunk *)(void *)(arena.base + offset);
+    struct chunk *c = queue_chunk_head(offset);
+    uint64_t capacity = likely(c) ? c->capacity : 0;
 
-    if (unlikely(offset == 0 || offset % 64 || offset >= arena.range - sizeof(*c)))
-        return NULL;
-    return likely(c->capacity <= PLACE_MASK &&
-                  c->capacity * 8 <= arena.range - sizeof(*c) - offset)
+    return likely(c && capacity <= PLACE_MASK &&
+                  arena_reaches(offset + sizeof(*c) + capacity * 8))
                ? c
                : NULL;
 }

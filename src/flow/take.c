@@ -1,6 +1,7 @@
 /* Message blocks: how one becomes its taker's, and how it comes again when that one dies. */
 #include "flow/entry.h"
 #include "flow/wait.h"
+#include "shm/heap.h"
 
 /*
  * What is under way is written down before the commit, and struck out after it (Q5):
@@ -76,7 +77,7 @@ static bool is_returned(struct piu_queue *q, const struct message *m,
     bool found = false;
 
     *ret_length = 0;
-    for (uint64_t bound = arena.range / UNIT_SIZE; offset && bound; bound--) {
+    for (uint64_t bound = heap_blocks_most(); offset && bound; bound--) {
         const struct message *other = arena_at(offset, sizeof(*other));
 
         if (!other)

@@ -3,6 +3,7 @@
 #include "flow/wait.h"
 
 #define ROLL_FIRST 14u /* marks: a block of 256 bytes */
+#define ROLL_LAST  (2 * MEMBER_SLOTS)
 
 /* ---- The roll: by get.lock (got_by) or put.lock (putters) ------------------------- */
 
@@ -10,7 +11,7 @@ static struct queue_roll *roll_at(_Atomic uint64_t *word)
 {
     struct queue_roll *roll = arena_at(atomic_load(word), sizeof(*roll));
 
-    return roll && roll->capacity <= 2 * MEMBER_SLOTS &&
+    return roll && roll->capacity >= ROLL_FIRST && roll->capacity <= ROLL_LAST &&
                    arena_has(roll->marks, roll->capacity * sizeof(roll->marks[0]))
                ? roll
                : NULL;
@@ -23,8 +24,10 @@ static int roll_grow(_Atomic uint64_t *word)
     uint32_t capacity = old ? old->capacity * 2 : ROLL_FIRST;
     struct queue_roll *roll;
     void *block;
-    int r = block_new(sizeof(*roll) + capacity * sizeof(roll->marks[0]), BLOCK_SCRATCH,
-                      word, &block);
+    int r = capacity > ROLL_LAST
+                ? -ENOMEM
+                : block_new(sizeof(*roll) + capacity * sizeof(roll->marks[0]),
+                            BLOCK_SCRATCH, word, &block);
 
     if (r < 0)
         return r;

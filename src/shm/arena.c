@@ -107,13 +107,8 @@ static uint64_t number_unlike_others(const void *here)
 
 static void header_init(struct arena_header *h, uint64_t range)
 {
-    uint64_t units_max = range / UNIT_SIZE;
-
     h->address = (uint64_t)(uintptr_t)h;
     h->range = range;
-    h->unit_table = ARENA_MEMBERS + (uint64_t)MEMBER_SLOTS * MEMBER_SIZE;
-    h->heap = round_up(h->unit_table + units_max * sizeof(uint64_t), UNIT_SIZE * 4);
-    h->units_max = (range - h->heap) / UNIT_SIZE;
     h->pid_namespace = pid_namespace();
     h->family = number_unlike_others(h);
     h->stamp = ARENA_STAMP;
@@ -127,6 +122,13 @@ static int arena_set(void *base, uint64_t range, int fd)
     if (fstat(fd, &st) < 0)
         return -errno;
     arena.range = range;
+    arena.unit_table = ARENA_MEMBERS + (uint64_t)MEMBER_SLOTS * MEMBER_SIZE;
+    arena.heap =
+        round_up(arena.unit_table + range / UNIT_SIZE * sizeof(uint64_t), UNIT_SIZE * 4);
+    arena.units_max = (range - arena.heap) / UNIT_SIZE;
+    atomic_store(&arena.end, (uint64_t)st.st_size);
+    atomic_store(&arena.units, 0);
+    atomic_store(&arena.slots, 0);
     arena.fd = fd;
     arena.inode = st.st_ino;
     arena.device = st.st_dev;
@@ -183,6 +185,11 @@ static bool inheritance_read(struct inheritance *ret)
     return true;
 }
 
+static bool range_is_possible(uint64_t range)
+{
+    return range >= ARENA_RANGE_MIN && range <= ARENA_RANGE && !(range & (range - 1));
+}
+
 /*
  * Is it the file that is meant?  The variable may be stale (from a program that was started so
  * and then exec'ed us): then its descriptor is closed, or is anything at all.
@@ -194,7 +201,7 @@ static bool inheritance_is_arena(const struct inheritance *from, struct arena_he
     return seals >= 0 && (seals & F_SEAL_SHRINK) &&
            pread(from->fd, ret, sizeof(*ret), 0) == (ssize_t)sizeof(*ret) &&
            ret->stamp >> 16 == ARENA_STAMP >> 16 && ret->address == from->address &&
-           ret->range == from->range;
+           ret->range == from->range && range_is_possible(from->range);
 }
 
 static int arena_inherit(const struct inheritance *from, const struct arena_header *h)
@@ -276,15 +283,63 @@ uint64_t arena_inherited_id(void)
     return arena.inherited_id & UINT64_C(0x0000ffff7fffffff);
 }
 
+noinline bool arena_look(uint64_t end)
+{
+    struct stat st;
+    uint64_t size;
+
+    if (end > arena.range)
+        return false;
+    if (!arena_is_behind(arena.fd) || fstat(arena.fd, &st) < 0)
+        return true;
+    size = (uint64_t)st.st_size;
+    /* a slower thread may store less: then somebody asks once more */
+    if (size > atomic_load_explicit(&arena.end, memory_order_relaxed))
+        atomic_store_explicit(&arena.end, size, memory_order_relaxed);
+    return end <= size;
+}
+
+/* How much of `size` bytes each, from `first` on, the file has; at most `count`. */
+static uint64_t confirm(uint64_t first, uint64_t count, uint64_t size)
+{
+    uint64_t end;
+
+    if (arena_reaches(first + count * size))
+        return count;
+    end = atomic_load_explicit(&arena.end, memory_order_relaxed);
+    return end > first ? (end - first) / size : 0;
+}
+
+noinline uint64_t arena_confirm_units(uint64_t said)
+{
+    uint64_t seen = atomic_load_explicit(&arena.units, memory_order_relaxed);
+
+    if (said > seen)
+        said = confirm(arena.heap, min_u64(said, arena.units_max), UNIT_SIZE);
+    if (said <= seen)
+        return seen;
+    atomic_store_explicit(&arena.units, said, memory_order_relaxed);
+    return said;
+}
+
+noinline uint32_t arena_confirm_slots(uint32_t said)
+{
+    uint32_t seen = atomic_load_explicit(&arena.slots, memory_order_relaxed);
+
+    if (said > seen)
+        said = (uint32_t)confirm(ARENA_MEMBERS, min_u64(said, MEMBER_SLOTS), MEMBER_SIZE);
+    if (said <= seen)
+        return seen;
+    atomic_store_explicit(&arena.slots, said, memory_order_relaxed);
+    return said;
+}
+
 /* [offset, offset + size) lies in that part of the heap that has memory. */
 static bool heap_has(uint64_t offset, size_t size)
 {
-    const struct arena_header *h = arena_header();
-    /* acquire, for the release in grow() */
-    uint64_t end =
-        h->heap + atomic_load_explicit(&h->committed, memory_order_acquire) * UNIT_SIZE;
+    uint64_t end = arena.heap + arena_units() * UNIT_SIZE;
 
-    return offset >= h->heap && offset < end && size <= end - offset;
+    return offset >= arena.heap && offset < end && size <= end - offset;
 }
 
 bool arena_has(const void *p, size_t size)
@@ -296,7 +351,14 @@ bool arena_has(const void *p, size_t size)
            heap_has((uint64_t)((const unsigned char *)p - base), size);
 }
 
+void *arena_within(uint64_t offset, size_t size, size_t alignment)
+{
+    return arena.base && heap_has(offset, size) && offset % alignment == 0
+               ? arena.base + offset
+               : NULL;
+}
+
 void *arena_at(uint64_t offset, size_t size)
 {
-    return arena.base && heap_has(offset, size) ? arena.base + offset : NULL;
+    return arena_within(offset, size, 64);
 }

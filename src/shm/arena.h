@@ -10,6 +10,9 @@
  * A1  [0, committed) units of the heap, and their words in the unit table, have memory
  * A2  committed only grows, under the heap lock
  * A3  stamp, address, range are set before the arena is published, and stay
+ * A4  where the parts begin follows from the range, and each member knows it by itself; how far
+ *     they have memory, the header says and the file's size confirms.  So a number that somebody
+ *     wrote over leads nobody out of the file (SIGBUS), and nobody's own record out of sight
  * Crash: a piece that was allocated and not yet committed is allocated again (no effect).
  */
 #ifndef PIU_SHM_ARENA_H
@@ -33,9 +36,6 @@ struct arena_header {
     uint64_t stamp;
     uint64_t address;
     uint64_t range;
-    uint64_t unit_table; /* offset */
-    uint64_t heap;       /* offset */
-    uint64_t units_max;
     uint64_t pid_namespace;        /* inode; members of another one are refused */
     uint64_t family;               /* a number that no other family has */
     _Atomic uint32_t heavy_fences; /* a member could not register: see os/fence.h */
@@ -66,6 +66,12 @@ struct arena_header {
 struct arena {
     unsigned char *base; /* NULL: no family yet */
     uint64_t range;
+    uint64_t unit_table, heap; /* offsets */
+    uint64_t units_max;
+    /* Seen so far; none of them shrinks, whatever the header says later (A2, A4). */
+    _Atomic uint64_t end; /* of the file */
+    _Atomic uint64_t units;
+    _Atomic uint32_t slots;
     uint64_t inode, device; /* of the file: is it still the one behind fd? */
     uint64_t inherited_id;  /* claimed member id that came with exec; 0: none */
     int fd;
@@ -109,16 +115,64 @@ bool arena_is_behind(int fd); /* the file behind `fd` is the arena */
 bool arena_witness_is_held(
     uint64_t index); /* true where it cannot be told; see os/fd.h */
 
+/* The slow way of arena_reaches(): asks the kernel for the size of the file. */
+bool arena_look(uint64_t end);
+
+/*
+ * Does the file have all bytes below this offset?  What was found in shared memory is asked here
+ * before it is followed.  Where the program has closed the descriptor nobody can tell: true.
+ */
+static inline bool arena_reaches(uint64_t end)
+{
+    /* relaxed: the number carries nothing but itself */
+    return likely(end <= atomic_load_explicit(&arena.end, memory_order_relaxed)) ||
+           arena_look(end);
+}
+
+/* The slow ways of the two below. */
+uint64_t arena_confirm_units(uint64_t said);
+uint32_t arena_confirm_slots(uint32_t said);
+
+/* Units of the heap that have memory (A1). */
+static inline uint64_t arena_units(void)
+{
+    /* acquire, for the release in heap_grow(): those units have memory */
+    uint64_t said =
+        atomic_load_explicit(&arena_header()->committed, memory_order_acquire);
+
+    return likely(said == atomic_load_explicit(&arena.units, memory_order_relaxed))
+               ? said
+               : arena_confirm_units(said);
+}
+
+/* Records of members that have memory are below. */
+static inline uint32_t arena_slots(void)
+{
+    /* acquire, for the release in slots_back() */
+    uint32_t said =
+        atomic_load_explicit(&arena_header()->members_committed, memory_order_acquire);
+
+    return likely(said == atomic_load_explicit(&arena.slots, memory_order_relaxed))
+               ? said
+               : arena_confirm_slots(said);
+}
+
 /* Is [p, p + size) inside the heap, where it has memory?  Anybody, also before joining. */
 bool arena_has(const void *p, size_t size);
 
-/* Offsets are what shared structures store; 0 is none.  at() of a bad offset is NULL. */
+/* Offsets are what shared structures store; 0 is none. */
 static inline uint64_t arena_offset(const void *p)
 {
     return p ? (uint64_t)((const unsigned char *)p - arena.base) : 0;
 }
 
+/*
+ * What lies at an offset that was found in shared memory: `size` bytes of the heap, aligned to
+ * 64 as all blocks are.  NULL: nothing can.
+ */
 void *arena_at(uint64_t offset, size_t size);
+/* The same inside a block, or with more alignment. */
+void *arena_within(uint64_t offset, size_t size, size_t alignment);
 
 /* Processes may exist, now or later, that join although no slot was claimed for them. */
 static inline void arena_note_strays(void)

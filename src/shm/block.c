@@ -323,7 +323,7 @@ size_t block_size(const void *block)
     if (word_kind(old) != KIND_USED)
         return 0;
     if (word_units(old))
-        return word_units(old) * UNIT_SIZE;
+        return min_u64(word_units(old), heap_committed() - unit_of(block)) * UNIT_SIZE;
     return span_at(unit_of(block) / SPAN_UNITS * SPAN_UNITS, &shape) ? shape->size : 0;
 }
 

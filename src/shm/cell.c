@@ -22,7 +22,7 @@ static const _Atomic uint64_t *into_word(uint64_t into)
         return NULL;
     if (into <= sizeof(struct arena_header) - sizeof(uint64_t))
         return into ? (const _Atomic uint64_t *)(const void *)(arena.base + into) : NULL;
-    return arena_at(into, sizeof(uint64_t));
+    return arena_within(into, sizeof(uint64_t), sizeof(uint64_t));
 }
 
 /* The word `into` has the block's offset. */

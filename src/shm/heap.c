@@ -19,13 +19,12 @@ bool word_pass_on(_Atomic uint64_t *word, uint64_t from, unsigned purpose, uint6
 
 int heap_back(uint64_t first, uint64_t end)
 {
-    struct arena_header *h = arena_header();
-    int r = arena_back(h->unit_table + first * sizeof(uint64_t),
+    int r = arena_back(arena.unit_table + first * sizeof(uint64_t),
                        (end - first) * sizeof(uint64_t));
 
     for (uint64_t to; r == 0 && first < end; first = to) {
         to = min_u64(first + PIECE_UNITS, end);
-        r = arena_back(h->heap + first * UNIT_SIZE, (to - first) * UNIT_SIZE);
+        r = arena_back(arena.heap + first * UNIT_SIZE, (to - first) * UNIT_SIZE);
     }
     return r;
 }
@@ -43,22 +42,22 @@ int heap_grow(uint64_t end)
     struct arena_header *h = arena_header();
     uint64_t now = heap_committed();
     uint64_t piece = min_u64(max_u64(now, PIECE_FIRST), PIECE_UNITS);
-    uint64_t most = min_u64(max_u64(end, now + piece), h->units_max);
+    uint64_t most = min_u64(max_u64(end, now + piece), arena.units_max);
     uint64_t to = most;
     int r;
 
     if (end <= now)
         return 0;
-    if (end > h->units_max || !machine_allows(end - now))
+    if (end > arena.units_max || !machine_allows(end - now))
         return -ENOMEM;
     r = heap_back(now, most);
     if (r < 0 && most > end)
         r = heap_back(now, to = end); /* less will do */
     if (r < 0) {
-        arena_unback(h->heap + now * UNIT_SIZE, (most - now) * UNIT_SIZE);
+        arena_unback(arena.heap + now * UNIT_SIZE, (most - now) * UNIT_SIZE);
         return r;
     }
-    /* release, for the acquire in heap_committed() */
+    /* release, for the acquire in arena_units() */
     atomic_store_explicit(&h->committed, to, memory_order_release);
     return 0;
 }

@@ -61,25 +61,30 @@ bool word_pass_on(_Atomic uint64_t *word, uint64_t from, unsigned purpose, uint6
 
 static inline _Atomic uint64_t *unit_word(uint64_t unit)
 {
-    return (_Atomic uint64_t *)(void *)(arena.base + arena_header()->unit_table) + unit;
+    return (_Atomic uint64_t *)(void *)(arena.base + arena.unit_table) + unit;
 }
 
 static inline unsigned char *unit_address(uint64_t unit)
 {
-    return arena.base + arena_header()->heap + unit * UNIT_SIZE;
+    return arena.base + arena.heap + unit * UNIT_SIZE;
 }
 
 /* Of an address that arena_has(). */
 static inline uint64_t unit_of(const void *address)
 {
-    return (arena_offset(address) - arena_header()->heap) / UNIT_SIZE;
+    return (arena_offset(address) - arena.heap) / UNIT_SIZE;
 }
 
 /* Units that have memory (A1). */
 static inline uint64_t heap_committed(void)
 {
-    /* acquire, for the release in heap_grow(): those units have memory */
-    return atomic_load_explicit(&arena_header()->committed, memory_order_acquire);
+    return arena_units();
+}
+
+/* No list of blocks is longer: one that seems so leads in a ring. */
+static inline uint64_t heap_blocks_most(void)
+{
+    return heap_committed() * (UNIT_SIZE / 64);
 }
 
 /* Under the heap lock.  Memory for these units, again where they were punched; 0 or -ENOMEM. */

@@ -175,8 +175,8 @@ static int join_once(uint64_t claimed, int given)
 /* Each that joins sweeps two others, if they are dead: so slots do not run out. */
 static void tidy_up(void)
 {
-    uint32_t end = atomic_load(&arena_header()->members_committed);
-    uint32_t slot = atomic_load(&arena_header()->member_cursor);
+    uint32_t end = slots_end();
+    uint32_t slot = end ? atomic_load(&arena_header()->member_cursor) : 0;
 
     for (int i = 0; i < 2; i++) {
         slot = slot + 1 < end ? slot + 1 : 1;

@@ -43,7 +43,7 @@ static void find_run(struct run *run, uint64_t from, uint64_t align, uint64_t *r
 static void place_run(struct run *run, uint64_t align)
 {
     struct arena_header *h = arena_header();
-    uint64_t from = atomic_load(&h->first_free);
+    uint64_t from = min_u64(atomic_load(&h->first_free), heap_committed());
     uint64_t lowest;
 
     find_run(run, from, align, &lowest);

@@ -10,9 +10,7 @@
 struct member *slot_member(uint32_t slot)
 {
     /* acquire, for the release in slots_back(): the record has memory */
-    if (slot == 0 || !arena.base ||
-        slot >= atomic_load_explicit(&arena_header()->members_committed,
-                                     memory_order_acquire))
+    if (slot == 0 || slot >= slots_end())
         return NULL;
     return slot_record(slot);
 }
@@ -31,18 +29,17 @@ bool slot_free(struct member *m, uint64_t life)
 static int slots_back(uint32_t slot)
 {
     struct arena_header *h = arena_header();
-    uint32_t committed = atomic_load(&h->members_committed);
+    uint32_t committed;
 
-    while (slot >= committed) {
+    while (slot >= (committed = slots_end())) {
         int r = arena_back(ARENA_MEMBERS + (uint64_t)committed * MEMBER_SIZE,
                            (uint64_t)SLOTS_PIECE * MEMBER_SIZE);
 
         if (r < 0)
             return r;
-        /* release, for the acquire in slot_member() */
-        if (atomic_compare_exchange_strong(&h->members_committed, &committed,
-                                           committed + SLOTS_PIECE))
-            committed += SLOTS_PIECE;
+        /* release, for the acquire in arena_slots() */
+        atomic_compare_exchange_strong(&h->members_committed, &committed,
+                                       committed + SLOTS_PIECE);
     }
     return 0;
 }
@@ -77,11 +74,13 @@ static int slot_find(uint64_t *ret_id)
 
     if (window == 0)
         atomic_compare_exchange_strong(&h->member_window, &window, WINDOW_FIRST);
-    for (window = atomic_load(&h->member_window);;
-         window = atomic_load(&h->member_window)) {
-        uint32_t wider =
-            window * 2 < MEMBER_SLOTS - 1 ? window * 2 + 1 : MEMBER_SLOTS - 1;
-        uint32_t from = atomic_load(&h->member_cursor);
+    for (;;) {
+        uint32_t wider, from;
+
+        window = atomic_load(&h->member_window);
+        window = window > 0 && window < MEMBER_SLOTS ? window : MEMBER_SLOTS - 1;
+        wider = window * 2 < MEMBER_SLOTS - 1 ? window * 2 + 1 : MEMBER_SLOTS - 1;
+        from = atomic_load(&h->member_cursor);
 
         for (uint32_t i = 0; i < window; i++) {
             uint32_t slot = 1 + (from + i) % window;

@@ -19,7 +19,7 @@ struct member *slot_member(uint32_t slot); /* NULL: it has no memory, or is nobo
 
 static inline uint32_t slots_end(void)
 {
-    return arena.base ? atomic_load(&arena_header()->members_committed) : 0;
+    return arena.base ? arena_slots() : 0;
 }
 
 /* LEFT, DIED, or a claim that nobody came to: FREE in the next generation; once. */

@@ -112,8 +112,8 @@ static struct roll_entry *waiter_first(const struct condition *c)
 
 static void pass_end(struct condition *c)
 {
-    struct roll_entry *from = arena_at(atomic_load(&c->pass_from), sizeof(*from));
-    struct roll_entry *to = arena_at(atomic_load(&c->pass_to), sizeof(*to));
+    struct roll_entry *from = roll_entry_at(atomic_load(&c->pass_from));
+    struct roll_entry *to = roll_entry_at(atomic_load(&c->pass_to));
 
     if (to) {
         waiter_notify(to);

@@ -76,6 +76,11 @@ struct roll_entry *roll_find(const roll_word *roll, uint64_t who)
     return e;
 }
 
+struct roll_entry *roll_entry_at(uint64_t offset)
+{
+    return arena_within(offset, sizeof(struct roll_entry), sizeof(struct roll_entry));
+}
+
 struct roll_entry *roll_vacant(const roll_word *roll)
 {
     return roll_find(roll, 0);

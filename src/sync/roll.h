@@ -55,6 +55,7 @@ struct roll_entry *roll_first(struct roll_walk *walk, const roll_word *roll);
 struct roll_entry *roll_next(struct roll_walk *walk);
 
 struct roll_entry *roll_find(const roll_word *roll, uint64_t who); /* NULL: none */
+struct roll_entry *roll_entry_at(uint64_t offset);     /* NULL: none can be there */
 struct roll_entry *roll_vacant(const roll_word *roll); /* NULL: all are taken */
 int roll_grow(roll_word *roll);                        /* -ENOMEM */
 void roll_done(roll_word *roll);

@@ -127,7 +127,7 @@ static uint32_t held_by(const struct roll_entry *e)
 static void change_apply(struct semaphore *s)
 {
     const struct change *c = &s->change;
-    struct roll_entry *e = c->entry ? arena_at(c->entry, sizeof(*e)) : NULL;
+    struct roll_entry *e = roll_entry_at(c->entry);
 
     if (e)
         roll_put(e, c->who, 0, c->held, 0);

@@ -2,6 +2,7 @@
 #include "task/code.h"
 
 #include "shm/block.h"
+#include "shm/heap.h"
 
 #include <string.h>
 
@@ -34,7 +35,7 @@ uint64_t code_find(const struct code_memory *memory, code_function *function)
 
 static uint64_t code_among(uint64_t codes, const struct code_address *address)
 {
-    while (codes) {
+    for (uint64_t bound = heap_blocks_most(); codes && bound; bound--) {
         const struct code *code = arena_at(codes, sizeof(*code));
 
         if (!code || memcmp(&code->address, address, sizeof(*address)) == 0)
@@ -75,7 +76,7 @@ int code_add(uint64_t *codes, struct code_memory *memory, code_function *functio
 
 void codes_free(uint64_t codes)
 {
-    while (codes) {
+    for (uint64_t bound = heap_blocks_most(); codes && bound; bound--) {
         struct code *code = arena_at(codes, sizeof(*code));
 
         if (!code)

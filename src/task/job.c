@@ -15,10 +15,13 @@
 
 struct job *job_at(uint64_t offset)
 {
-    struct job *j = offset % 64 ? NULL : arena_at(offset, sizeof(*j));
+    struct job *j = arena_within(offset, sizeof(*j), alignof(struct job));
 
-    return j && arena_has(j->shares, j->shares_count * sizeof(j->shares[0])) &&
-                   arena_at(j->states, j->chunks * sizeof(uint16_t))
+    return j && j->chunk && j->chunks < CHUNKS_MOST &&
+                   arena_has(j->shares, j->shares_count * sizeof(j->shares[0])) &&
+                   arena_within(j->states, j->chunks * sizeof(uint16_t),
+                                alignof(uint16_t)) &&
+                   (!j->finished || arena_at(j->finished, j->chunks * sizeof(uint32_t)))
                ? j
                : NULL;
 }

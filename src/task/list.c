@@ -3,6 +3,7 @@
 
 #include "os/fd.h"
 #include "os/futex.h"
+#include "shm/heap.h"
 #include "task/claim.h"
 
 #include <limits.h>
@@ -13,7 +14,7 @@ static void list_repair(struct pool_shared *p)
     struct job *j = job_at(atomic_load(&p->first));
     struct job *last = NULL;
 
-    for (uint64_t bound = arena.range / 64; j && bound; bound--) {
+    for (uint64_t bound = heap_blocks_most(); j && bound; bound--) {
         atomic_store(&j->prev, last ? arena_offset(last) : 0);
         last = j;
         j = job_at(atomic_load(&j->next));
@@ -52,8 +53,10 @@ void pool_move_pick(struct pool_shared *p)
 {
     uint64_t old = atomic_load_explicit(&p->pick, memory_order_relaxed);
     const struct job *j = job_at(old);
+    uint64_t bound = heap_blocks_most();
 
-    while (j && atomic_load_explicit(&j->state, memory_order_relaxed) == JOB_ENDED)
+    while (j && bound-- &&
+           atomic_load_explicit(&j->state, memory_order_relaxed) == JOB_ENDED)
         j = job_at(atomic_load_explicit(&j->next, memory_order_relaxed));
     if (arena_offset(j) != old)
         atomic_store_explicit(&p->pick, arena_offset(j), memory_order_release);
@@ -103,16 +106,22 @@ static struct job *pick_first(struct pool_shared *p, struct worker *w)
 struct job *pool_pick(struct pool_shared *p, uint64_t who, unsigned place)
 {
     struct job *j = pick_first(p, &p->workers[place]);
+    uint64_t bound;
 
     if (likely(j) || !atomic_load_explicit(&p->pick, memory_order_relaxed))
         return j;
     pool_lock(p, who);
+    bound = heap_blocks_most();
     for (j = job_at(atomic_load(&p->pick)); j; j = job_at(atomic_load(&j->next))) {
         /* before the look: what the look-ahead opens after it was read brings us back (P4) */
         bool all_may_begin = atomic_load(&j->limit) >= j->chunks;
 
         if (job_has_work(j)) {
             atomic_store(&p->workers[place].job, arena_offset(j)); /* P2, P3 */
+            break;
+        }
+        if (bound-- == 0) { /* somebody wrote over the list: it leads in a ring */
+            j = NULL;
             break;
         }
         /* those that only wait for their look-ahead are looked at again */
@@ -145,6 +154,8 @@ void pool_unlink(struct pool_shared *p, struct job *j)
         return; /* its pool was freed, and another lies in its place */
     if (atomic_load(&p->pick) == arena_offset(j))
         atomic_store(&p->pick, next);
+    if ((before && !job_at(before)) || (next && !job_at(next)))
+        return; /* somebody wrote over the list */
     atomic_store(before ? &job_at(before)->next : &p->first, next);
     atomic_store(next ? &job_at(next)->prev : &p->last, before);
     j->number = 0;
@@ -175,7 +186,9 @@ void pool_tell_end(struct pool_shared *p)
 
 void pool_end_all(struct pool_shared *p, int error)
 {
-    for (struct job *j = pool_next_job(p, NULL); j; j = pool_next_job(p, j))
+    uint64_t bound = heap_blocks_most();
+
+    for (struct job *j = pool_next_job(p, NULL); j && bound--; j = pool_next_job(p, j))
         job_end_with(j, error);
     pool_tell_end(p);
 }

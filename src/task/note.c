@@ -1,6 +1,8 @@
 /* Losses, failures, tries and resumes: each a block, in front of the job's list. */
 #include "task/note.h"
 
+#include "shm/heap.h"
+
 /*
  * J4: the note is whole; the move of *list is its commit.  It is the family's before, for
  * others may push behind us: killed in between, 64 bytes stay with the arena.
@@ -99,7 +101,7 @@ const struct resume_note *job_resume_of(const struct job *j, uint64_t chunk)
     /* acquire, for note_push(): who sees the note sees it whole */
     uint64_t offset = atomic_load_explicit(&j->resumes, memory_order_acquire);
 
-    while (offset) {
+    for (uint64_t bound = heap_blocks_most(); offset && bound; bound--) {
         const struct resume_note *note = arena_at(offset, sizeof(*note));
 
         if (!note || note->chunk == chunk) /* the newest stands first */
@@ -111,7 +113,7 @@ const struct resume_note *job_resume_of(const struct job *j, uint64_t chunk)
 
 static void notes_free(uint64_t offset)
 {
-    while (offset) {
+    for (uint64_t bound = heap_blocks_most(); offset && bound; bound--) {
         struct loss_note *note = arena_at(offset, sizeof(note->next));
 
         if (!note)

@@ -1,4 +1,5 @@
 /* Reports: what was lost and what failed, in the order of the items. */
+#include "shm/heap.h"
 #include "task/note.h"
 #include "task/pool.h"
 
@@ -12,10 +13,11 @@ struct piu_report {
 
 static size_t count_notes(uint64_t offset)
 {
+    uint64_t most = heap_blocks_most();
     size_t n = 0;
 
-    while (offset) {
-        const struct loss_note *note = arena_at(offset, sizeof(note->next));
+    while (offset && n < most) {
+        const struct loss_note *note = arena_at(offset, sizeof(*note));
 
         if (!note)
             break;

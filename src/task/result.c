@@ -2,6 +2,7 @@
 #include "os/clock.h"
 #include "os/fd.h"
 #include "os/futex.h"
+#include "shm/heap.h"
 #include "task/note.h"
 #include "task/pool.h"
 
@@ -143,10 +144,15 @@ static void copy_out(struct piu_result *r, uint64_t first, uint64_t last)
 
     if (!to)
         return;
-    for (uint64_t offset = atomic_load(&j->losses); offset;) {
+    for (uint64_t offset = atomic_load(&j->losses), bound = heap_blocks_most();
+         offset && bound; bound--) {
         const struct loss_note *note = arena_at(offset, sizeof(*note));
-        uint64_t a = max_u64(first, note->loss.first), b = min_u64(last, note->loss.last);
+        uint64_t a, b;
 
+        if (!note)
+            break;
+        a = max_u64(first, note->loss.first);
+        b = min_u64(last, note->loss.last);
         if (a < b)
             memcpy(from + a * j->out_size, to + a * j->out_size, (b - a) * j->out_size);
         offset = atomic_load(&note->next);
@@ -210,9 +216,12 @@ static int chunk_verdict(const struct job *j, uint64_t chunk)
 {
     uint64_t first = chunk_first(j, chunk), last = chunk_last(j, chunk);
 
-    for (uint64_t offset = atomic_load(&j->losses); offset;) {
+    for (uint64_t offset = atomic_load(&j->losses), bound = heap_blocks_most();
+         offset && bound; bound--) {
         const struct loss_note *note = arena_at(offset, sizeof(*note));
 
+        if (!note)
+            break;
         if (note->loss.first < last && note->loss.last > first)
             return PIU_LOSSES;
         offset = atomic_load(&note->next);

@@ -99,7 +99,8 @@ static bool order_begin(struct order *o)
 static _Noreturn void offspring_main(struct zygote *z, struct order *o, int witness,
                                      int life, void (*code)(void))
 {
-    struct piu_process *p = arena_at(o->process, sizeof(*p));
+    struct piu_process *p =
+        arena_within(o->process, sizeof(*p), alignof(struct piu_process));
 
     fd_close(z->socket);
     fd_close(z->sigchld);
@@ -162,7 +163,7 @@ static void serve(struct zygote *z)
 
     if (fd_receive(z->socket, &offset, sizeof(offset), &unused) < 0 || offset == NO_MORE)
         child_end(0);
-    o = arena_at(offset, sizeof(*o));
+    o = arena_within(offset, sizeof(*o), alignof(struct order));
     reply.result = o ? order_fork(z, o, &reply, &pidfd) : -EFAULT;
     /* without an answer the starter would wait for ever: our end is one */
     if (fd_send(z->socket, &reply, sizeof(reply), pidfd) < 0)

@@ -279,10 +279,10 @@ static unsigned char *part(size_t which, size_t *ret_size)
         return arena.base;
     case 1:
         *ret_size = units * sizeof(uint64_t);
-        return arena.base + h->unit_table;
+        return arena.base + arena.unit_table;
     default:
         *ret_size = units * UNIT_SIZE;
-        return arena.base + h->heap;
+        return arena.base + arena.heap;
     }
 }
 

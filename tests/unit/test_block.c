@@ -338,8 +338,7 @@ TEST(what_can_never_be_had_is_refused_at_once_and_takes_nothing)
 /* So much more than where the heap begins: the file is sparse. */
 static void limit_heap(uint64_t size)
 {
-    struct rlimit limit = {.rlim_cur = arena_header()->heap + size,
-                           .rlim_max = RLIM_INFINITY};
+    struct rlimit limit = {.rlim_cur = arena.heap + size, .rlim_max = RLIM_INFINITY};
 
     CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
@@ -450,7 +449,7 @@ TEST(words_full_of_nonsense_crash_nobody_and_every_call_ends, .limit = 60)
                      for (int i = 0; i < 50; i++)
                          blocks[i] = new_family(i % 2 ? 100 : 40000);
                      h = arena_header();
-                     units = (void *)(arena.base + h->unit_table);
+                     units = (void *)(arena.base + arena.unit_table);
                      seed += (uint64_t)round << 20;
                      for (int i = 0; i < 200; i++)
                          units[random_next(&seed) % h->committed] = random_next(&seed);
