@@ -6,7 +6,7 @@ bench = build-bench
 python = $(or $(PYTHON),/usr/bin/python3)
 
 .PHONY: all demo test conformance never-hang bench bench-python bench-deps check install format clean
-.PHONY: kill kill-quick kill-pairs kill-selftest fault
+.PHONY: kill kill-quick kill-pairs kill-selftest fault fuzz
 .PHONY: soak soak-selftest leakcheck bench-recovery
 
 all: $(build)/build.ninja
@@ -66,6 +66,11 @@ soak-selftest:
 leakcheck: all
 	@$(build)/tests/soak/leakcheck --families $(or $(FAMILIES),10000) \
 		$(if $(SEED),--seed $(SEED))
+
+# memory that somebody wrote over: docs/design/fuzz.md.  SECONDS=600: for longer
+fuzz:
+	@tools/setup build fuzz
+	@tools/fuzz $(or $(SECONDS),60)
 
 bench: $(bench)/build.ninja
 	@meson compile -C $(bench)
