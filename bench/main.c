@@ -13,9 +13,9 @@
 #include "table.h"
 
 static const struct row_set *const row_sets[] = {
-    &limit_rows,     &limit_process_rows, &peer_stream_rows, &peer_ring_rows,
-    &peer_lock_rows, &peer_map_rows,      &piu_queue_rows,   &piu_lock_rows,
-    &piu_pool_rows,  &piu_process_rows,   &piu_memory_rows,
+    &limit_rows,          &limit_process_rows, &peer_stream_rows, &peer_ring_rows,
+    &peer_lock_rows,      &peer_map_rows,      &piu_queue_rows,   &piu_lock_rows,
+    &piu_succession_rows, &piu_pool_rows,      &piu_process_rows, &piu_memory_rows,
 };
 
 struct options {

@@ -74,6 +74,6 @@ struct row_set {
 
 extern const struct row_set limit_rows, limit_process_rows, peer_stream_rows,
     peer_ring_rows, peer_lock_rows, peer_map_rows, piu_queue_rows, piu_lock_rows,
-    piu_pool_rows, piu_process_rows, piu_memory_rows;
+    piu_succession_rows, piu_pool_rows, piu_process_rows, piu_memory_rows;
 
 #endif

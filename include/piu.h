@@ -9,7 +9,8 @@
  *          A pointer is NULL when you did not get it, and errno says why.
  * Time     relative nanoseconds; <= 0 is PIU_NOW, a sum that overflows is PIU_FOREVER.
  *          Out of time is -ETIMEDOUT.  A signal handler that ran while the caller slept
- *          ends the wait with -EINTR; only calls that have changed nothing return it.
+ *          ends the wait with -EINTR; only calls that have changed nothing return it.  One
+ *          that was installed with SA_RESTART (as signal() does) may not end it.
  * Alone    PIU_FOREVER ends with -EDEADLK when the calling thread is the last one that
  *          could end the wait: all other members have ended, no child is on its way to
  *          join, its process has no other thread and no signal handler.  Nothing has

@@ -231,6 +231,18 @@ static int arrive_gated(struct barrier *b, uint64_t who, struct roll_entry **ret
     return r;
 }
 
+/* Those who have arrived and live: one that left counts on, and cannot break it any more. */
+static void arrived_list(const struct barrier *b, struct lives *ret)
+{
+    struct roll_walk walk;
+    struct roll_entry *e;
+
+    ret->count = 0;
+    for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
+        if (state_of(e) == ARRIVED && !who_has_ended(walk.who))
+            lives_add(ret, walk.who);
+}
+
 static void look_for_dead(struct barrier *b, uint64_t who)
 {
     uint32_t turn;
@@ -246,13 +258,15 @@ static void look_for_dead(struct barrier *b, uint64_t who)
 static int sleep_arrived(struct barrier *b, uint64_t who, const struct roll_entry *e,
                          uint32_t turn, int64_t timeout)
 {
+    struct lives others;
     struct slices slices;
     int r = 0;
 
-    slices_begin(&slices, who, b, timeout);
+    slices_begin_watching(&slices, who, b, timeout);
     slices_spin(&b->turn, turn);
     while (state_of(e) == ARRIVED && r == 0) {
-        r = slices_sleep(&slices, &b->turn, turn);
+        arrived_list(b, &others);
+        r = slices_sleep(&slices, &b->turn, turn, &others);
         if (r == 0 && state_of(e) == ARRIVED)
             look_for_dead(b, who);
     }

@@ -223,7 +223,7 @@ static int waiter_sleep(struct condition *c, uint64_t who, struct roll_entry *e,
     slices_begin(&slices, who, c, timeout);
     slices_spin(&e->state, WAITING);
     while (state_of(e) == WAITING && r == 0) {
-        r = slices_sleep(&slices, &e->state, WAITING);
+        r = slices_sleep(&slices, &e->state, WAITING, NULL);
         if (r == 0 && state_of(e) == WAITING)
             look_for_dead(c, who);
     }

@@ -96,7 +96,7 @@ static int wait_asleep(struct piu_event *e, uint32_t since, int64_t timeout)
     slices_begin(&slices, who, e, timeout);
     slices_spin(word_of(e), since);
     while (r == 0 && (word = ready_to_sleep(e, since)))
-        r = slices_sleep(&slices, word_of(e), word);
+        r = slices_sleep(&slices, word_of(e), word, NULL);
     slices_end(&slices);
     return r;
 }

@@ -192,8 +192,27 @@ static uint32_t turn_to_sleep_on(struct rwlock *l)
     return atomic_fetch_or(&l->turn, TURN_SLEEPERS) | TURN_SLEEPERS;
 }
 
+/* Whose end would let us in, inside the gate: they were found alive just now. */
+static void holders_list(const struct rwlock *l, enum use use, struct lives *ret)
+{
+    uint64_t writer = atomic_load(&l->writer);
+    struct roll_walk walk;
+    struct roll_entry *e;
+
+    ret->count = 0;
+    if (writer) {
+        lives_add(ret, writer);
+        return;
+    }
+    for (e = roll_first(&walk, &l->users); e; e = roll_next(&walk))
+        if (atomic_load(&e->state) !=
+            use) /* readers hold back a writer, and the reverse */
+            lives_add(ret, walk.who);
+}
+
 /* Also puts a writer on the roll, the first time. */
-static int try_or_want(struct rwlock *l, uint64_t who, enum use use, uint32_t *ret_turn)
+static int try_or_want(struct rwlock *l, uint64_t who, enum use use, uint32_t *ret_turn,
+                       struct lives *ret_holders)
 {
     int r, want = 0;
 
@@ -201,6 +220,7 @@ static int try_or_want(struct rwlock *l, uint64_t who, enum use use, uint32_t *r
     r = try(l, who, use);
     if (r == -EBUSY) {
         *ret_turn = turn_to_sleep_on(l);
+        holders_list(l, use, ret_holders);
         if (use == WANTS && !entry_of(l, who, WHO_MASK, WANTS))
             want = entry_new(l, who, WANTS);
     }
@@ -224,12 +244,13 @@ static void give_up(struct rwlock *l, uint64_t who)
 static int acquire_asleep(struct rwlock *l, uint64_t who, enum use use, int64_t timeout)
 {
     struct slices slices;
+    struct lives holders;
     uint32_t turn = 0;
     int r;
 
-    slices_begin(&slices, who, l, timeout);
-    while ((r = try_or_want(l, who, use, &turn)) == -EBUSY) {
-        r = slices_sleep(&slices, &l->turn, turn);
+    slices_begin_watching(&slices, who, l, timeout);
+    while ((r = try_or_want(l, who, use, &turn, &holders)) == -EBUSY) {
+        r = slices_sleep(&slices, &l->turn, turn, &holders);
         if (r < 0)
             break;
     }

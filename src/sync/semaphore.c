@@ -386,15 +386,33 @@ static void wake_next(struct semaphore *s)
         futex_wake(&s->value, 1);
 }
 
+/* Those whose units would come back.  Outside the gate: a wrong one costs a look in vain. */
+static void holders_list(const struct semaphore *s, struct lives *ret)
+{
+    struct roll_walk walk;
+    struct roll_entry *e;
+
+    ret->count = 0;
+    for (e = roll_first(&walk, &s->holders); e; e = roll_next(&walk))
+        if (held_by(e))
+            lives_add(ret, walk.who);
+}
+
 static int take_asleep(struct semaphore *s, uint64_t who, int64_t timeout)
 {
+    struct lives holders = {0};
     struct slices slices;
     int r;
 
-    slices_begin(&slices, who, s, timeout);
+    if (recovers(s))
+        slices_begin_watching(&slices, who, s, timeout);
+    else
+        slices_begin(&slices, who, s, timeout);
     slices_spin(&s->value, 0);
     while ((r = take(s, who, true)) == -EBUSY) {
-        r = slices_sleep(&slices, &s->value, SLEEPERS);
+        if (recovers(s))
+            holders_list(s, &holders);
+        r = slices_sleep(&slices, &s->value, SLEEPERS, &holders);
         if (r < 0)
             break;
     }
