@@ -5,7 +5,7 @@ build = build
 bench = build-bench
 python = $(or $(PYTHON),/usr/bin/python3)
 
-.PHONY: all demo test conformance never-hang bench bench-python bench-deps check install format clean
+.PHONY: all demo test conformance never-hang bench bench-python bench-deps compat check install format clean
 .PHONY: kill kill-quick kill-pairs kill-selftest fault fuzz
 .PHONY: soak soak-selftest leakcheck bench-recovery
 
@@ -33,6 +33,14 @@ conformance:
 # what hangs, and what not: the stdlib beside piu.  ONLY=Barrier: those rows
 never-hang: all
 	@PYTHONPATH=$(abspath $(build))/python $(python) tests/python/never_hang/table.py $(if $(ONLY),--only $(ONLY))
+
+# other people's libraries, by the stdlib and by piu, in an environment of their own in build
+compat: all
+	@tools/setup build compat
+	@tools/python_env $(build)/compat-env $(python) numpy joblib scikit-learn mpire pebble \
+		tqdm coverage pytest-xdist
+	@PYTHONPATH=$(CURDIR)/$(build)/python tests/python/compat/run.py \
+		$(build)/compat-env/bin/python $(ONLY)
 
 # SIGKILL at every instruction: docs/design/proof.md.  ONLY=lock: of that structure
 kill: all
