@@ -4,6 +4,8 @@ import os
 import pickle
 import queue as exceptions
 import signal
+import subprocess
+import sys
 import threading
 import unittest
 import weakref
@@ -59,6 +61,18 @@ class Hooked(piu.queues.Queue):
 
     def _on_queue_feeder_error(self, error, obj):
         self.told.append((type(error), type(obj)))
+
+
+STOCK_POOL = '''
+import signal
+from multiprocessing import pool, queues
+import piu.queues
+workers = pool.Pool(2)
+assert type(workers) is pool.Pool and isinstance(workers._inqueue, piu.queues.SimpleQueue)
+workers.map(abs, range(4))
+print(*(worker.pid for worker in workers._pool), flush=True)
+signal.pause()
+'''
 
 
 def echo(given, back):
@@ -237,6 +251,24 @@ class SemanticsTest(unittest.TestCase):
             queue.anything = 1
             with self.assertRaisesRegex(RuntimeError, 'through inheritance'):
                 pickle.dumps(queue)
+
+    def test_a_simple_queue_has_no_end_of_file(self):
+        queue = piu.SimpleQueue()
+        self.assertEqual(children.run(piu.get_context('fork'), queue.put, 1), 0)
+        queue._writer.close()
+        self.assertEqual(queue.get(), 1)
+        self.assertFalse(queue._reader.poll(0))
+
+    def test_workers_of_the_stdlibs_pool_end_with_a_killed_parent(self):
+        parent = subprocess.Popen([sys.executable, '-m', 'piu', '-c', STOCK_POOL],
+                                  stdout=subprocess.PIPE)
+        workers = [os.pidfd_open(int(pid)) for pid in parent.stdout.readline().split()]
+        parent.kill()
+        parent.communicate()
+        while workers:  # readable: it has ended
+            for worker in connection.wait(workers):
+                workers.remove(worker)
+                os.close(worker)
 
     def test_the_ends_are_level_triggered(self):
         for queue in piu.Queue(), piu.SimpleQueue():
