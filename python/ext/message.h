@@ -15,25 +15,16 @@
 #ifndef PIU_EXT_MESSAGE_H
 #define PIU_EXT_MESSAGE_H
 
-#include "handle.h"
+#include "pickled.h"
 
 /* Up to this many bytes a message is made on the stack, as the core copies it into its ring. */
 #define MESSAGE_SMALL 4096u
 
-struct message_pickle {
-    PyObject *file;    /* io.BytesIO: it holds the pickle */
-    PyObject *buffers; /* a list of PickleBuffers: what goes beside the pickle */
-    Py_buffer pickle;  /* of `file` */
-    Py_buffer *views;  /* of `buffers`, in their order */
-    size_t count;      /* views that are open */
-    struct carrier carrier;
-};
-
 struct message {
     PyObject *object; /* borrowed */
     size_t size;
-    struct message_pickle *pickle; /* NULL: written without one */
-    struct message_pickle space;
+    struct pickled *pickle; /* NULL: written without one */
+    struct pickled space;
     unsigned char small[MESSAGE_SMALL];
 };
 

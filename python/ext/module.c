@@ -29,11 +29,14 @@ int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **ret)
     return r;
 }
 
-int module_add_subtype(PyObject *module, PyType_Spec *spec, PyTypeObject *base)
+int module_add_subtype(PyObject *module, PyType_Spec *spec, PyTypeObject *base,
+                       PyTypeObject **ret)
 {
     PyObject *type = PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
     int r = type ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
 
+    if (r == 0 && ret)
+        *ret = (PyTypeObject *)Py_NewRef(type);
     Py_XDECREF(type);
     return r;
 }
@@ -133,9 +136,10 @@ static int state_fill(PyObject *module, struct module_state *s)
 static int module_exec(PyObject *module)
 {
     static int (*const add[])(PyObject * module) = {
-        handle_functions_add, lock_type_add,  rlock_type_add,   semaphore_type_add,
-        condition_type_add,   event_type_add, barrier_type_add, message_functions_add,
-        queue_type_add,       tasks_type_add,
+        handle_functions_add, lock_type_add,         rlock_type_add,
+        semaphore_type_add,   condition_type_add,    event_type_add,
+        barrier_type_add,     message_functions_add, queue_base_type_add,
+        queue_type_add,       simple_queue_type_add, tasks_type_add,
     };
 
     if (state_fill(module, state_of_module(module)) < 0)
@@ -170,6 +174,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(s->rebuild);
     Py_VISIT(s->lock_type);
     Py_VISIT(s->rlock_type);
+    Py_VISIT(s->queue_base_type);
     Py_VISIT(s->queue_type);
     return 0;
 }
@@ -197,6 +202,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(s->rebuild);
     Py_CLEAR(s->lock_type);
     Py_CLEAR(s->rlock_type);
+    Py_CLEAR(s->queue_base_type);
     Py_CLEAR(s->queue_type);
     return 0;
 }

@@ -38,6 +38,7 @@ struct module_state {
     PyObject *rebuild; /* the function _rebuild() of this module */
     PyTypeObject *lock_type;
     PyTypeObject *rlock_type;
+    PyTypeObject *queue_base_type;
     PyTypeObject *queue_type;
 };
 
@@ -53,7 +54,9 @@ int semaphore_type_add(PyObject *module);
 int condition_type_add(PyObject *module);
 int event_type_add(PyObject *module);
 int barrier_type_add(PyObject *module);
+int queue_base_type_add(PyObject *module);
 int queue_type_add(PyObject *module);
+int simple_queue_type_add(PyObject *module);
 int tasks_type_add(PyObject *module);
 
 /* module.name into *ret (NULL: the module itself); -1 with an exception. */
@@ -62,7 +65,8 @@ int module_import(const char *module, const char *name, PyObject **ret);
 /* The same for all: a type from its spec, under its own name; into *ret, too (NULL: no). */
 int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **ret);
 /* The same, of a type that extends another of ours. */
-int module_add_subtype(PyObject *module, PyType_Spec *spec, PyTypeObject *base);
+int module_add_subtype(PyObject *module, PyType_Spec *spec, PyTypeObject *base,
+                       PyTypeObject **ret);
 
 #define ENTRY(name, function, flags, doc)                                      \
     {                                                                          \

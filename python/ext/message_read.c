@@ -1,0 +1,228 @@
+/* Objects of messages; no length in them is believed (M1). */
+#include "message.h"
+#include "message_format.h"
+
+struct reader {
+    const unsigned char *begin, *at, *end;
+};
+
+static PyObject *read_wrong(void)
+{
+    PyErr_SetString(PyExc_ValueError,
+                    "the message was written over: its lengths do not fit");
+    return NULL;
+}
+
+/* M1: `size` bytes, or NULL. */
+static const unsigned char *read_bytes(struct reader *r, uint64_t size)
+{
+    const unsigned char *at = r->at;
+
+    if (size > (uint64_t)(r->end - at)) {
+        read_wrong();
+        return NULL;
+    }
+    r->at += size;
+    return at;
+}
+
+static bool read_value(struct reader *r, void *value, size_t size)
+{
+    const unsigned char *at = read_bytes(r, size);
+
+    if (at)
+        memcpy(value, at, size);
+    return at != NULL;
+}
+
+static PyObject *read_int(struct reader *r)
+{
+    int64_t value;
+
+    return read_value(r, &value, sizeof(value)) ? PyLong_FromLongLong(value) : NULL;
+}
+
+static PyObject *read_float(struct reader *r)
+{
+    double value;
+
+    return read_value(r, &value, sizeof(value)) ? PyFloat_FromDouble(value) : NULL;
+}
+
+static PyObject *read_data(struct reader *r)
+{
+    const unsigned char *bytes;
+    PyObject *object;
+    uint64_t size;
+
+    if (!read_value(r, &size, sizeof(size)) || !(bytes = read_bytes(r, size)))
+        return NULL;
+    object = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (object)
+        message_copy(PyBytes_AS_STRING(object), bytes, size);
+    return object;
+}
+
+static PyObject *read_text(struct reader *r)
+{
+    const unsigned char *units;
+    unsigned char kind;
+    uint64_t length;
+
+    if (!read_value(r, &kind, 1) || !read_value(r, &length, sizeof(length)))
+        return NULL;
+    if ((kind != 1 && kind != 2 && kind != 4) || length > PY_SSIZE_T_MAX / 4)
+        return read_wrong();
+    units = read_bytes(r, length * kind);
+    return units ? PyUnicode_FromKindAndData(kind, units, (Py_ssize_t)length) : NULL;
+}
+
+static PyObject *read_object(struct reader *r, int depth);
+
+static PyObject *read_tuple(struct reader *r, int depth)
+{
+    unsigned char count;
+    PyObject *tuple;
+
+    if (!read_value(r, &count, 1))
+        return NULL;
+    if (depth == 0)
+        return read_wrong();
+    tuple = PyTuple_New(count);
+    for (Py_ssize_t i = 0; tuple && i < count; i++) {
+        PyObject *item = read_object(r, depth - 1);
+
+        if (item)
+            PyTuple_SET_ITEM(tuple, i, item);
+        else
+            Py_CLEAR(tuple);
+    }
+    return tuple;
+}
+
+static PyObject *read_object(struct reader *r, int depth)
+{
+    const unsigned char *format = read_bytes(r, 1);
+
+    if (!format)
+        return NULL;
+    switch (*format) {
+    case 'i':
+        return read_int(r);
+    case 's':
+        return read_text(r);
+    case 'b':
+        return read_data(r);
+    case 'f':
+        return read_float(r);
+    case 't':
+        return read_tuple(r, depth);
+    case 'N':
+        Py_RETURN_NONE;
+    case 'T':
+        Py_RETURN_TRUE;
+    case 'F':
+        Py_RETURN_FALSE;
+    default:
+        return read_wrong();
+    }
+}
+
+/* M2: bytearrays, so that what is made of them can be written to. */
+static PyObject *read_buffers(struct reader *r, const unsigned char *sizes,
+                              uint64_t count)
+{
+    PyObject *list = PyList_New(0);
+
+    for (uint64_t i = 0; list && i < count; i++) {
+        const unsigned char *bytes = NULL;
+        PyObject *buffer = NULL;
+        uint64_t size;
+
+        memcpy(&size, sizes + i * sizeof(size), sizeof(size));
+        if (read_bytes(r, message_align((size_t)(r->at - r->begin)) -
+                              (size_t)(r->at - r->begin)))
+            bytes = read_bytes(r, size);
+        if (bytes)
+            buffer = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size);
+        if (buffer)
+            message_copy(PyByteArray_AS_STRING(buffer), bytes, size);
+        if (!buffer || PyList_Append(list, buffer) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(buffer);
+    }
+    return list;
+}
+
+static PyObject *unpickle(struct module_state *s, const unsigned char *pickle,
+                          size_t size, PyObject *buffers)
+{
+    PyObject *view =
+        PyMemoryView_FromMemory((char *)(uintptr_t)pickle, (Py_ssize_t)size, PyBUF_READ);
+    PyObject *arguments[] = {view, buffers}, *object, *released;
+    PyObject *type, *value, *trace;
+
+    if (!view)
+        return NULL;
+    object = PyObject_Vectorcall(s->unpickle, arguments, 1, s->unpickle_names);
+    /* M2: whatever kept it finds it released, and not memory that has become another's */
+    PyErr_Fetch(&type, &value, &trace);
+    released = PyObject_CallMethod(view, "release", NULL);
+    if (!released)
+        PyErr_Clear();
+    PyErr_Restore(type, value, trace);
+    Py_XDECREF(released);
+    Py_DECREF(view);
+    return object;
+}
+
+static PyObject *read_pickle(struct module_state *s, struct reader *r)
+{
+    const unsigned char *handles = NULL, *sizes = NULL, *pickle = NULL;
+    PyObject *buffers = NULL, *object = NULL;
+    struct pickled_head head;
+    uint64_t room;
+
+    if (!read_value(r, &head, sizeof(head)))
+        return NULL;
+    room = (uint64_t)(r->end - r->at);
+    if (head.buffers > room / sizeof(uint64_t))
+        return read_wrong();
+    handles = read_bytes(r, head.handles * (uint64_t)sizeof(struct piu_handle));
+    if (handles)
+        sizes = read_bytes(r, head.buffers * sizeof(uint64_t));
+    if (sizes)
+        pickle = read_bytes(r, head.pickle);
+    if (pickle)
+        buffers = read_buffers(r, sizes, head.buffers);
+    if (buffers)
+        object = unpickle(s, pickle, head.pickle, buffers);
+    Py_XDECREF(buffers);
+    for (uint32_t i = 0; handles && i < head.handles; i++) { /* M3 */
+        struct piu_handle h;
+
+        memcpy(&h, handles + i * sizeof(h), sizeof(h));
+        handles_land(&h, 1);
+    }
+    return object;
+}
+
+PyObject *message_read(struct module_state *state, const unsigned char *bytes,
+                       size_t size)
+{
+    struct reader r = {.begin = bytes, .at = bytes, .end = bytes + size};
+
+    return size > 0 && *bytes == 'p' ? read_pickle(state, &r)
+                                     : read_object(&r, MESSAGE_DEPTH);
+}
+
+int message_functions_add(PyObject *module)
+{
+    struct module_state *s = state_of_module(module);
+
+    if (pickled_functions_add(module) < 0 ||
+        module_import("pickle", "loads", &s->unpickle) < 0)
+        return -1;
+    s->unpickle_names = Py_BuildValue("(s)", "buffers");
+    return s->unpickle_names ? 0 : -1;
+}
