@@ -56,6 +56,7 @@ static _Noreturn void actor_main(struct actor *a, pid_t checker)
 void actor_start(struct actor *a)
 {
     pid_t checker = getpid(), pid;
+    int64_t begin;
 
     a->life++;
     a->random = ledger->seed + (uint64_t)(a - ledger->actors) * 1000003 +
@@ -65,9 +66,13 @@ void actor_start(struct actor *a)
     for (unsigned i = 0; i < POOL_WORKERS; i++)
         atomic_store(&a->workers[i], 0);
     atomic_store(&a->doomed, false);
+    atomic_store(&a->late, 0);
+    begin = clock_ns();
     pid = fork();
     if (pid == 0)
         actor_main(a, checker);
+    /* the kernel stops all forks and ends while somebody moves a process to another cgroup */
+    machine_was_late(clock_ns() - begin);
     if (pid < 0) {
         perror("soak: fork");
         exit(2);

@@ -52,23 +52,17 @@ void act_begin(const char *what)
     atomic_store(&self->doing, what);
 }
 
-static int64_t act_limit(const struct actor *a)
+static int64_t act_limit(int64_t stalled)
 {
     return ledger->limit + atomic_load(&ledger->teardown) +
-           atomic_load(&ledger->stalled) - atomic_load(&a->stalled);
+           atomic_load(&ledger->stalled) - stalled;
 }
 
-int64_t act_overdue(const struct actor *a)
-{
-    /* in this order: what it began since is younger */
-    int64_t since = atomic_load(&a->since);
-
-    return atomic_load(&a->doing) ? clock_ns() - since - act_limit(a) : 0;
-}
-
+/* Whether it was too late is for the checker to say, who learns of stalls when we do. */
 void act_end(void)
 {
     int64_t took = clock_ns() - atomic_load(&self->since);
+    int64_t stalled = atomic_load(&self->stalled);
     const char *what = atomic_load(&self->doing);
 
     atomic_store(&self->doing, NULL);
@@ -77,8 +71,35 @@ void act_end(void)
         self->longest = took;
         self->longest_in = what;
     }
-    if (took > act_limit(self))
-        violation("%s took %.0f ms", what, (double)took / 1e6);
+    if (took > act_limit(stalled) && took > atomic_load(&self->late)) {
+        self->late_in = what;
+        atomic_store(&self->late_stalled, stalled);
+        atomic_store(&self->late, took);
+    }
+}
+
+bool act_is_overdue(struct actor *a)
+{
+    int64_t late = atomic_exchange(&a->late, 0);
+    /* in this order: what it began since is younger */
+    int64_t since = atomic_load(&a->since), stalled = atomic_load(&a->stalled);
+    bool waits = atomic_load(&a->doing) && clock_ns() - since > act_limit(stalled);
+
+    if (late > act_limit(atomic_load(&a->late_stalled)))
+        violation_of(a, "%s took %.0f ms", a->late_in, (double)late / 1e6);
+    else if (waits)
+        violation_of(a, "waits too long");
+    else
+        return false;
+    return true;
+}
+
+#define LATE 20000000 /* ns: a machine with much to run is that late */
+
+void machine_was_late(int64_t ns)
+{
+    if (ns > LATE)
+        atomic_fetch_add(&ledger->stalled, ns - LATE);
 }
 
 /* ---- Violations ---------------------------------------------------------------------------- */

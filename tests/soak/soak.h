@@ -73,6 +73,9 @@ struct actor {
     _Atomic uint64_t done;          /* calls that have ended, in all lives */
     int64_t longest;                /* ns, of them */
     const char *longest_in;
+    _Atomic int64_t late,
+        late_stalled; /* one that took too long, for the checker: as above */
+    const char *late_in;
     long descriptors[2], heap[2];        /* at its beginning and at its end */
     _Atomic pid_t workers[POOL_WORKERS]; /* of its pool */
 };
@@ -113,8 +116,10 @@ bool now_and_then(unsigned many);
 
 void act_begin(const char *what);
 void act_end(void);
-/* ns that the actor has been in its call beyond what it may; <= 0: it is in time. */
-int64_t act_overdue(const struct actor *a);
+/* In the checker: is the actor in a call for too long, or was it?  That is said. */
+bool act_is_overdue(struct actor *a);
+/* `ns` of the checker's own time in which it should have come along, and did not. */
+void machine_was_late(int64_t ns);
 
 /* Said at once, with who and when; the run fails. */
 void violation(const char *format, ...) __attribute__((format(printf, 1, 2)));
