@@ -22,7 +22,7 @@ static const struct memory {
     unsigned trials; /* of a run */
 } memories[] = {
     {"small", 0, 100},
-    {"200 MB", 200 * MB, 10},
+    {"200 MB", 200 * MB, 6},
     {"2 GB", 2048 * MB, 2},
 };
 #define MEMORIES (sizeof(memories) / sizeof(memories[0]))

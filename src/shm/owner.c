@@ -216,16 +216,29 @@ static int enter_dead(owner_word *word, uint64_t old, uint64_t who)
     return atomic_compare_exchange_strong(word, &old, who) ? OWNER_DIED : -EBUSY;
 }
 
+/*
+ * One slice.  The kernel wakes who sleeps when it marks the owner's life, but that is not its end
+ * yet: from then on it is asked for anew soon, and not after a slice that has grown in the wait.
+ */
+static void enter_sleep(owner_word *word, uint64_t old, int64_t *slice, int64_t *doubt)
+{
+    bool alive = member_seems_alive(old & ID_MASK);
+    int64_t *turn = alive ? slice : doubt;
+
+    if (sleep_on(word, old, *turn) == -ETIMEDOUT)
+        *turn = min_timeout(*turn * 2, alive ? ENTER_LAST : DOUBT_LAST);
+}
+
 int owner_enter_wait(owner_word *word, uint64_t who)
 {
-    int64_t slice = ENTER_FIRST;
+    int64_t slice = ENTER_FIRST, doubt = DOUBT_FIRST;
     int r = spin(word, who);
 
     while (r < 0) {
         uint64_t old = atomic_load(word);
 
-        if (old > OWNER_NEWS && sleep_on(word, old, slice) == -ETIMEDOUT)
-            slice = min_timeout(slice * 2, ENTER_LAST);
+        if (old > OWNER_NEWS)
+            enter_sleep(word, old, &slice, &doubt);
         r = owner_try(word, who);
         if (r < 0)
             r = enter_dead(word, atomic_load(word), who);
