@@ -34,7 +34,7 @@ static int call_reserve(void *argument, int64_t timeout)
 static int put_large(struct piu_queue *q, struct message *m, int64_t timeout)
 {
     struct call c = {.q = q, .size = m->size};
-    int r = m->size < LONG_PUT ? wait_spinning(call_reserve, &c, timeout)
+    int r = m->size < LONG_PUT ? wait_at_queue(call_reserve, &c, timeout)
                                : wait_in_slices(call_reserve, &c, timeout);
 
     if (r < 0)
@@ -77,7 +77,7 @@ PyObject *queue_put_object(PyObject *self, PyObject *object, int64_t timeout)
     if (m.size <= MESSAGE_SMALL) {
         struct call c = {.q = q, .bytes = m.small, .size = m.size};
 
-        r = wait_spinning(call_put, &c, timeout);
+        r = wait_at_queue(call_put, &c, timeout);
     } else
         r = put_large(q, &m, timeout);
     if (r >= 0) {
@@ -125,7 +125,7 @@ PyObject *queue_get_object(PyObject *self, int64_t timeout)
     int r;
 
     for (;;) {
-        r = wait_spinning(call_get, &c, timeout);
+        r = wait_at_queue(call_get, &c, timeout);
         if (r >= 0)
             return message_read(shared->state, small, c.size);
         if (r != -EMSGSIZE)

@@ -3,8 +3,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SLICE PIU_MSEC(100)
-#define SPINS 64 /* tries: some us, about what giving up the GIL and a futex would cost */
+#define SLICE      PIU_MSEC(100)
+#define SPINS      64 /* tries: some us, about what giving up the GIL and a futex would cost */
+#define QUEUE_SPIN 5000 /* ns, as much; a queue does not sleep for so short a time */
 
 static int64_t now(void)
 {
@@ -62,6 +63,15 @@ int wait_spinning(wait_call *call, void *argument, int64_t timeout)
         r = call(argument, PIU_NOW);
     }
     return r != -ETIMEDOUT || timeout <= 0 ? r : wait_in_slices(call, argument, timeout);
+}
+
+int wait_at_queue(wait_call *call, void *argument, int64_t timeout)
+{
+    int r = call(argument, timeout < QUEUE_SPIN ? timeout : QUEUE_SPIN);
+
+    if (r != -ETIMEDOUT || timeout <= QUEUE_SPIN)
+        return r;
+    return wait_in_slices(call, argument, timeout);
 }
 
 int timeout_from(PyObject *object, int64_t *ret)

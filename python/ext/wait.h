@@ -27,6 +27,12 @@ int wait_in_slices(wait_call *call, void *argument, int64_t timeout);
 int wait_spinning(wait_call *call, void *argument, int64_t timeout);
 
 /*
+ * The same at a queue, which spins by itself where the timeout is short, and better than by being
+ * asked again: it looks without its locks, and lets some messages come before it takes the first.
+ */
+int wait_at_queue(wait_call *call, void *argument, int64_t timeout);
+
+/*
  * Python's timeouts: None is for ever, a number is seconds, below 0 is 0 (as multiprocessing has
  * it).  0; -1 with an exception.
  */

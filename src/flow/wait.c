@@ -7,7 +7,7 @@
 #include <sched.h>
 
 #define SPIN_MOST   (60 * INT64_C(1000)) /* ns; longer than two wake-ups take */
-#define SPIN_LEAST  (5 * INT64_C(1000))
+#define SPIN_LEAST  (5 * INT64_C(1000))  /* a shorter wait does not sleep */
 #define SHORT_SLEEP (100 * INT64_C(1000))
 #define LOOKS       32 /* a pause is 2 to 40 ns */
 #define YIELDS      3
@@ -144,6 +144,10 @@ int wait_at(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint6
     }
     if (!w->slept && spin_before_sleep(b, q, looks_ready, who, w->timeout))
         return 0;
+    if (w->timeout <= SPIN_LEAST) {
+        look_now_and_then();
+        return -ETIMEDOUT;
+    }
     if (!w->deadline)
         w->deadline = deadline_after(w->timeout);
     left = deadline_left(w->deadline);
