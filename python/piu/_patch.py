@@ -22,3 +22,4 @@ def install():
     for name in own.FACTORIES:
         setattr(context.BaseContext, name, vars(own.Factories)[name])
         setattr(multiprocessing, name, getattr(context._default_context, name))
+    context.ForkServerProcess._Popen = staticmethod(own.ForkServerProcess._Popen)

@@ -2,9 +2,10 @@
 
     fork         the child has everything already (libpiu's own handling of fork)
     spawn        the data that the stdlib sends to the child begins with the family: the child
-    forkserver   is of it before it imports the main module
-    the fork     imports the main module, and what it is told to preload, before its first
-    server       child: its command line begins with the family
+                 is of it before it imports the main module
+    forkserver   the zygote is told first, and its children are born into it: _zygote.py
+    the stdlib's imports the main module, and what it is told to preload, before its first
+    fork server  child: its command line begins with the family
 
 The arena's descriptor goes to a child once for each Popen, whatever the number of objects.  The
 objects that are pickled for a child live as long as its Popen.
@@ -15,6 +16,8 @@ import sys
 from multiprocessing import context, spawn, util
 
 from . import _life, _piu
+
+PLACE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 _state = {'begun': False, 'installed': False, 'joined': None}
 
@@ -30,8 +33,12 @@ def enter(text, descriptor, installed):
         _piu._join(text, descriptor)
         _state['joined'] = os.getpid(), text
     if installed:
-        from ._patch import install
         install()
+
+
+def install():
+    from . import _patch
+    _patch.install()
 
 
 class Family:
@@ -47,6 +54,13 @@ class Family:
             duplicate = popen.DupFd(popen.duplicate_for_child(descriptor))
             popen._piu_descriptor = duplicate
         return joined, (text, duplicate, _state['installed'])
+
+
+class Installed:
+    """Pickled for a child that is of the family: it uses piu as its starter does."""
+
+    def __reduce__(self):
+        return install, ()
 
 
 class Path:
@@ -81,11 +95,13 @@ def begin():
     util.register_after_fork(sys.modules[__name__], _begin_child)
 
 
+stock_preparation_data = spawn.get_preparation_data
+
+
 def _wrap_preparation_data():
-    stock = spawn.get_preparation_data
 
     def get_preparation_data(name):
-        data = stock(name)
+        data = stock_preparation_data(name)
         return {'piu_path': Path(data['sys_path']), 'piu': Family(), **data}
 
     spawn.get_preparation_data = get_preparation_data
@@ -103,8 +119,7 @@ def _wrap_command_lines():
         args = list(args)
         if '-c' in args[:-1] and isinstance(args[-1], str) and args[-1].startswith(SERVER):
             text, descriptor = _piu._family()
-            place = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-            args[-1] = PRELUDE % (place, text, descriptor, _state['installed']) + args[-1]
+            args[-1] = PRELUDE % (PLACE, text, descriptor, _state['installed']) + args[-1]
             passfds = [*passfds, descriptor]
         return stock(path, args, passfds)
 

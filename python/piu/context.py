@@ -97,7 +97,11 @@ class SpawnProcess(_life.StartsInWorkers, stock.SpawnProcess):
 
 
 class ForkServerProcess(_life.StartsInWorkers, stock.ForkServerProcess):
-    pass
+
+    @staticmethod
+    def _Popen(process_obj):
+        from ._zygote import Popen
+        return Popen(process_obj)
 
 
 class ForkContext(Factories, Chooses, stock.ForkContext):
