@@ -28,8 +28,9 @@ static int argument_take(PyObject *name, PyObject *value, PyObject **block,
     return -1;
 }
 
-int acquire_timeout(PyObject *const *arguments, Py_ssize_t count, PyObject *names,
-                    int64_t *ret)
+/* The arguments of acquire() as a timeout; -1 with an exception. */
+static int timeout_of(PyObject *const *arguments, Py_ssize_t count, PyObject *names,
+                      int64_t *ret)
 {
     PyObject *block = count > 0 ? arguments[0] : NULL;
     PyObject *timeout = count > 1 ? arguments[1] : NULL;
@@ -73,45 +74,124 @@ static int warn_left(struct lock_object *self, const char *what)
         what);
 }
 
-/* It is told once to each that waits, after a second. */
-static int wait_for_it(struct lock_object *self, const struct acquire_calls *calls,
-                       int64_t timeout)
+/* ---- Acquire ------------------------------------------------------------------------ */
+
+static void *object_of(const struct lock_object *self)
 {
-    void *object = self->shared.hold.object;
+    return self->shared.hold.object;
+}
+
+/* That is told once to each that waits, after a second. */
+static int wait_for_it(struct lock_object *self, wait_call *call, int64_t timeout)
+{
+    const struct acquire_calls *calls = self->calls;
     int r;
 
     if (!calls->is_left || timeout <= LEFT_AFTER)
-        return wait_spinning(calls->acquire, object, timeout);
-    r = wait_spinning(calls->acquire, object, LEFT_AFTER);
+        return wait_spinning(call, object_of(self), timeout);
+    r = wait_spinning(call, object_of(self), LEFT_AFTER);
     if (r != -ETIMEDOUT)
         return r;
-    if (calls->is_left(object) && warn_left(self, calls->what) < 0)
+    if (calls->is_left(object_of(self)) && warn_left(self, calls->what) < 0)
         return -EINTR;
-    return wait_in_slices(calls->acquire, object,
+    return wait_in_slices(call, object_of(self),
                           timeout == PIU_FOREVER ? timeout : timeout - LEFT_AFTER);
 }
 
-PyObject *acquire_result(struct lock_object *self, const struct acquire_calls *calls,
-                         int r)
+/* True, False, or NULL with an exception: then it is not held. */
+static PyObject *acquire(struct lock_object *self, wait_call *call, int64_t timeout)
 {
+    int r = call(object_of(self), PIU_NOW);
+
+    if (r == -ETIMEDOUT && timeout > 0)
+        r = wait_for_it(self, call, timeout);
     if (r == 0)
         Py_RETURN_TRUE;
     if (r == -ETIMEDOUT)
         Py_RETURN_FALSE;
     if (r < 0)
-        return error_raise(calls->what, r);
-    if (acquire_news(self, calls->what) < 0) {
-        calls->release(self->shared.hold.object); /* raised: not held */
+        return error_raise(self->calls->name, r);
+    if (acquire_news(self, self->calls->what) < 0) {
+        self->calls->release(object_of(self)); /* raised: not held */
         return NULL;
     }
     Py_RETURN_TRUE;
 }
 
-PyObject *acquire(struct lock_object *self, const struct acquire_calls *calls,
-                  int64_t timeout)
+PyObject *acquire_method(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                         PyObject *names)
 {
-    return acquire_result(self, calls, wait_for_it(self, calls, timeout));
+    struct lock_object *lock = (struct lock_object *)self;
+    int64_t timeout = PIU_FOREVER;
+
+    if ((count > 0 || names) && timeout_of(arguments, count, names, &timeout) < 0)
+        return NULL;
+    return acquire(lock, lock->calls->acquire, timeout);
 }
+
+PyObject *acquire_enter(PyObject *self, PyObject *unused)
+{
+    struct lock_object *lock = (struct lock_object *)self;
+
+    (void)unused;
+    return acquire(lock, lock->calls->enter, PIU_FOREVER);
+}
+
+/* ---- Release ------------------------------------------------------------------------ */
+
+static PyObject *release_result(const struct lock_object *self, int r)
+{
+    if (r == 0)
+        Py_RETURN_NONE;
+    if (r != self->calls->refusal)
+        return error_raise(self->calls->name, r);
+    PyErr_SetString(*self->calls->exception, self->calls->text);
+    return NULL;
+}
+
+PyObject *acquire_release(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    struct lock_object *lock = (struct lock_object *)self;
+
+    (void)arguments;
+    if (count > 0)
+        return PyErr_Format(PyExc_TypeError, "release() takes no arguments (%zd given)",
+                            count);
+    return release_result(lock, lock->calls->release(object_of(lock)));
+}
+
+PyObject *acquire_exit(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    struct lock_object *lock = (struct lock_object *)self;
+
+    (void)arguments;
+    (void)count;
+    return release_result(lock, lock->calls->leave(object_of(lock)));
+}
+
+/* ---- Making ------------------------------------------------------------------------- */
+
+static PyObject *with_calls(PyObject *self, const struct acquire_calls *calls)
+{
+    if (self)
+        ((struct lock_object *)self)->calls = calls;
+    return self;
+}
+
+PyObject *acquire_new(PyTypeObject *type, const struct acquire_calls *calls,
+                      enum piu_kind kind, size_t size)
+{
+    return with_calls(shared_new(type, calls->name, kind, size), calls);
+}
+
+PyObject *acquire_from_handle(PyObject *type, const struct acquire_calls *calls,
+                              PyObject *const *arguments, Py_ssize_t count)
+{
+    return with_calls(
+        shared_from_handle((PyTypeObject *)type, calls->name, arguments, count), calls);
+}
+
+/* ---- For getters -------------------------------------------------------------------- */
 
 PyObject *owner_died_get(PyObject *self, void *closure)
 {

@@ -5,32 +5,53 @@
 #include "handle.h"
 #include "wait.h"
 
+/* What differs between lock, rlock and semaphore. */
+struct acquire_calls {
+    const char *name; /* of the type */
+    const char *what; /* in warnings */
+    wait_call *acquire;
+    int (*release)(void *object);
+    /* by `with`: from one block and its end */
+    wait_call *enter;
+    int (*leave)(void *object);
+    bool (*is_left)(void *object); /* its holder left; NULL: nobody holds it alone */
+    /* what release() says where there is nothing to release, and the exception */
+    int refusal;
+    PyObject **exception;
+    const char *text;
+};
+
 /* A lock, rlock or semaphore. */
 struct lock_object {
     struct shared_object shared;
+    const struct acquire_calls *calls;
     unsigned long long owner_died; /* how often this object brought that news */
     unsigned initial;              /* of a semaphore */
     bool bounded, recover;
 };
 
-/* The arguments of acquire() as a timeout; -1 with an exception. */
-int acquire_timeout(PyObject *const *arguments, Py_ssize_t count, PyObject *names,
-                    int64_t *ret);
+/* For tp_new and _from_handle. */
+PyObject *acquire_new(PyTypeObject *type, const struct acquire_calls *calls,
+                      enum piu_kind kind, size_t size);
+PyObject *acquire_from_handle(PyObject *type, const struct acquire_calls *calls,
+                              PyObject *const *arguments, Py_ssize_t count);
 
-/* How a type acquires, releases; and whether its holder ended with it (left). */
-struct acquire_calls {
-    const char *what;
-    wait_call *acquire;
-    int (*release)(void *object);
-    bool (*is_left)(void *object); /* NULL: nobody holds it alone */
-};
+/* ---- The methods ---- */
 
-/* True, False, or NULL with an exception: then it is not held. */
-PyObject *acquire(struct lock_object *self, const struct acquire_calls *calls,
-                  int64_t timeout);
-/* The same for what a call of acquire has said. */
-PyObject *acquire_result(struct lock_object *self, const struct acquire_calls *calls,
-                         int r);
+PyObject *acquire_method(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                         PyObject *names);
+PyObject *acquire_release(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *acquire_enter(PyObject *self, PyObject *unused);
+PyObject *acquire_exit(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+
+/* release: METH_FASTCALL, the interpreter has a faster call for it than for METH_NOARGS. */
+#define ACQUIRE_METHODS(release_doc)                                     \
+    ENTRY("acquire", acquire_method, METH_FASTCALL | METH_KEYWORDS,      \
+          "acquire(block=True, timeout=None): True if it is held now."), \
+        ENTRY("release", acquire_release, METH_FASTCALL, release_doc),   \
+        ENTRY("__enter__", acquire_enter, METH_NOARGS, "acquire()"),     \
+        ENTRY("__exit__", acquire_exit, METH_FASTCALL, "release()")
+
 /* OWNER_DIED was the news: counts and warns.  -1: the warning is an error. */
 int acquire_news(struct lock_object *self, const char *what);
 

@@ -68,12 +68,6 @@ static PyObject *barrier_abort(PyObject *self, PyObject *unused)
     return none_or(piu_barrier_abort(barrier_of(self)));
 }
 
-static PyObject *barrier_reduce(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    return shared_reduce(self, NULL);
-}
-
 static PyObject *barrier_from_handle(PyObject *type, PyObject *const *arguments,
                                      Py_ssize_t count)
 {
@@ -130,7 +124,7 @@ static PyMethodDef methods[] = {
           "wait(timeout=None): which of the parties this is, when all have come."),
     ENTRY("reset", barrier_reset, METH_NOARGS, "Empty and whole; who waits: broken."),
     ENTRY("abort", barrier_abort, METH_NOARGS, "Broken, for all."),
-    ENTRY("__reduce__", barrier_reduce, METH_NOARGS, NULL),
+    ENTRY("__reduce__", shared_reduce, METH_NOARGS, NULL),
     ENTRY("_from_handle", barrier_from_handle, METH_FASTCALL | METH_CLASS, NULL),
     {NULL, NULL, 0, NULL},
 };

@@ -58,12 +58,6 @@ static PyObject *event_wait(PyObject *self, PyObject *arguments, PyObject *keywo
     return PyBool_FromLong(r >= 0);
 }
 
-static PyObject *event_reduce(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    return shared_reduce(self, NULL);
-}
-
 static PyObject *event_from_handle(PyObject *type, PyObject *const *arguments,
                                    Py_ssize_t count)
 {
@@ -85,7 +79,7 @@ static PyMethodDef methods[] = {
     ENTRY("clear", event_clear, METH_NOARGS, "It is not set any more."),
     ENTRY("wait", event_wait, METH_VARARGS | METH_KEYWORDS,
           "wait(timeout=None): True if it was set in time."),
-    ENTRY("__reduce__", event_reduce, METH_NOARGS, NULL),
+    ENTRY("__reduce__", shared_reduce, METH_NOARGS, NULL),
     ENTRY("_from_handle", event_from_handle, METH_FASTCALL | METH_CLASS, NULL),
     {NULL, NULL, 0, NULL},
 };

@@ -88,6 +88,7 @@ PyObject *shared_from_handle(PyTypeObject *type, const char *what,
                              PyObject *const *arguments, Py_ssize_t count);
 int shared_traverse(PyObject *self, visitproc visit, void *arg);
 void shared_dealloc(PyObject *self); /* of types without references of their own */
-PyObject *shared_reduce(PyObject *self, PyObject *extra); /* handle_reduce() */
+/* handle_reduce(); with METH_NOARGS it is a __reduce__ without a state. */
+PyObject *shared_reduce(PyObject *self, PyObject *extra);
 
 #endif

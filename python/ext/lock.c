@@ -1,8 +1,5 @@
 /* Lock: one holder; any process may release it. */
 #include "acquire.h"
-#include "errors.h"
-
-#define WHAT "Lock"
 
 static struct piu_lock *lock_of(PyObject *self)
 {
@@ -26,60 +23,20 @@ static bool call_is_left(void *object)
     return piu_lock_is_locked(object) && piu_lock_owner(object) == 0;
 }
 
-static const struct acquire_calls calls = {"lock", call_acquire, call_release,
-                                           call_is_left};
+static const struct acquire_calls calls = {
+    .name = "Lock",
+    .what = "lock",
+    .acquire = call_acquire,
+    .release = call_release,
+    .enter = call_acquire,
+    .leave = call_release,
+    .is_left = call_is_left,
+    .refusal = -EPERM,
+    .exception = &PyExc_ValueError,
+    .text = "semaphore or lock released too many times",
+};
 
 /* ---- Methods -------------------------------------------------------------------------- */
-
-static PyObject *lock_enter(PyObject *self, PyObject *unused)
-{
-    int r = piu_lock_acquire(lock_of(self), PIU_NOW);
-
-    (void)unused;
-    if (r == 0)
-        Py_RETURN_TRUE;
-    return r == -ETIMEDOUT ? acquire((struct lock_object *)self, &calls, PIU_FOREVER)
-                           : acquire_result((struct lock_object *)self, &calls, r);
-}
-
-static PyObject *lock_acquire(PyObject *self, PyObject *const *arguments,
-                              Py_ssize_t count, PyObject *names)
-{
-    int64_t timeout;
-
-    if (count == 0 && !names)
-        return lock_enter(self, NULL);
-    if (acquire_timeout(arguments, count, names, &timeout) < 0)
-        return NULL;
-    return acquire((struct lock_object *)self, &calls, timeout);
-}
-
-/* METH_FASTCALL: the interpreter has a faster call for it than for METH_NOARGS. */
-static PyObject *lock_release(PyObject *self, PyObject *const *arguments,
-                              Py_ssize_t count)
-{
-    int r;
-
-    (void)arguments;
-    if (count > 0)
-        return PyErr_Format(PyExc_TypeError, "release() takes no arguments (%zd given)",
-                            count);
-    r = piu_lock_release(lock_of(self));
-    if (r == 0)
-        Py_RETURN_NONE;
-    if (r == -EPERM) {
-        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
-        return NULL;
-    }
-    return error_raise(WHAT, r);
-}
-
-static PyObject *lock_exit(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
-{
-    (void)arguments;
-    (void)count;
-    return lock_release(self, NULL, 0);
-}
 
 static PyObject *lock_locked(PyObject *self, PyObject *unused)
 {
@@ -105,16 +62,10 @@ static PyObject *lock_count(PyObject *self, PyObject *unused)
     return PyLong_FromLong(piu_lock_owner(lock_of(self)) == getpid());
 }
 
-static PyObject *lock_reduce(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    return shared_reduce(self, NULL);
-}
-
 static PyObject *lock_from_handle(PyObject *type, PyObject *const *arguments,
                                   Py_ssize_t count)
 {
-    return shared_from_handle((PyTypeObject *)type, WHAT, arguments, count);
+    return acquire_from_handle(type, &calls, arguments, count);
 }
 
 /* ---- The type ----------------------------------------------------------------------------- */
@@ -123,17 +74,13 @@ static PyObject *lock_new(PyTypeObject *type, PyObject *arguments, PyObject *key
 {
     (void)arguments;
     (void)keywords;
-    return shared_new(type, WHAT, PIU_KIND_MEMORY, sizeof(struct piu_lock));
+    return acquire_new(type, &calls, PIU_KIND_MEMORY, sizeof(struct piu_lock));
 }
 
 static PyMethodDef methods[] = {
-    ENTRY("acquire", lock_acquire, METH_FASTCALL | METH_KEYWORDS,
-          "acquire(block=True, timeout=None): True if it is held now."),
-    ENTRY("release", lock_release, METH_FASTCALL, "Release it, whoever holds it."),
+    ACQUIRE_METHODS("Release it, whoever holds it."),
     ENTRY("locked", lock_locked, METH_NOARGS, "Does anybody hold it?"),
-    ENTRY("__enter__", lock_enter, METH_NOARGS, "acquire()"),
-    ENTRY("__exit__", lock_exit, METH_FASTCALL, "release()"),
-    ENTRY("__reduce__", lock_reduce, METH_NOARGS, NULL),
+    ENTRY("__reduce__", shared_reduce, METH_NOARGS, NULL),
     ENTRY("_from_handle", lock_from_handle, METH_FASTCALL | METH_CLASS, NULL),
     ENTRY("_get_value", lock_get_value, METH_NOARGS, NULL),
     ENTRY("_is_zero", lock_locked, METH_NOARGS, NULL),

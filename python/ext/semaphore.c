@@ -2,8 +2,6 @@
 #include "acquire.h"
 #include "errors.h"
 
-#define WHAT "Semaphore"
-
 static struct piu_semaphore *semaphore_of(PyObject *self)
 {
     return ((struct shared_object *)self)->hold.object;
@@ -21,60 +19,19 @@ static int call_release(void *object)
     return piu_semaphore_release(object);
 }
 
-static const struct acquire_calls calls = {"semaphore", call_acquire, call_release, NULL};
+static const struct acquire_calls calls = {
+    .name = "Semaphore",
+    .what = "semaphore",
+    .acquire = call_acquire,
+    .release = call_release,
+    .enter = call_acquire,
+    .leave = call_release,
+    .refusal = -EOVERFLOW,
+    .exception = &PyExc_ValueError,
+    .text = "semaphore or lock released too many times",
+};
 
 /* ---- Methods -------------------------------------------------------------------------- */
-
-static PyObject *semaphore_enter(PyObject *self, PyObject *unused)
-{
-    int r = piu_semaphore_acquire(semaphore_of(self), PIU_NOW);
-
-    (void)unused;
-    if (r == 0)
-        Py_RETURN_TRUE;
-    return r == -ETIMEDOUT ? acquire((struct lock_object *)self, &calls, PIU_FOREVER)
-                           : acquire_result((struct lock_object *)self, &calls, r);
-}
-
-static PyObject *semaphore_acquire(PyObject *self, PyObject *const *arguments,
-                                   Py_ssize_t count, PyObject *names)
-{
-    int64_t timeout;
-
-    if (count == 0 && !names)
-        return semaphore_enter(self, NULL);
-    if (acquire_timeout(arguments, count, names, &timeout) < 0)
-        return NULL;
-    return acquire((struct lock_object *)self, &calls, timeout);
-}
-
-/* METH_FASTCALL: the interpreter has a faster call for it than for METH_NOARGS. */
-static PyObject *semaphore_release(PyObject *self, PyObject *const *arguments,
-                                   Py_ssize_t count)
-{
-    int r;
-
-    (void)arguments;
-    if (count > 0)
-        return PyErr_Format(PyExc_TypeError, "release() takes no arguments (%zd given)",
-                            count);
-    r = piu_semaphore_release(semaphore_of(self));
-    if (r == 0)
-        Py_RETURN_NONE;
-    if (r == -EOVERFLOW) {
-        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
-        return NULL;
-    }
-    return error_raise(WHAT, r);
-}
-
-static PyObject *semaphore_exit(PyObject *self, PyObject *const *arguments,
-                                Py_ssize_t count)
-{
-    (void)arguments;
-    (void)count;
-    return semaphore_release(self, NULL, 0);
-}
 
 static unsigned value_of(PyObject *self)
 {
@@ -106,7 +63,7 @@ static PyObject *semaphore_reduce(PyObject *self, PyObject *unused)
 static PyObject *semaphore_from_handle(PyObject *type, PyObject *const *arguments,
                                        Py_ssize_t count)
 {
-    PyObject *self = shared_from_handle((PyTypeObject *)type, WHAT, arguments, count);
+    PyObject *self = acquire_from_handle(type, &calls, arguments, count);
     struct lock_object *s = (struct lock_object *)self;
     int bounded, recover;
 
@@ -138,7 +95,7 @@ static PyObject *semaphore_new(PyTypeObject *type, PyObject *arguments,
 {
     (void)arguments;
     (void)keywords;
-    return shared_new(type, WHAT, PIU_KIND_SEMAPHORE, sizeof(struct piu_semaphore));
+    return acquire_new(type, &calls, PIU_KIND_SEMAPHORE, sizeof(struct piu_semaphore));
 }
 
 static int semaphore_init(PyObject *self, PyObject *arguments, PyObject *keywords)
@@ -160,7 +117,7 @@ static int semaphore_init(PyObject *self, PyObject *arguments, PyObject *keyword
                            : recover ? PIU_RECOVER
                                      : 0);
     if (r < 0)
-        error_raise(WHAT, r);
+        error_raise(calls.name, r);
     return r < 0 ? -1 : 0;
 }
 
@@ -173,13 +130,8 @@ static PyObject *maxvalue_get(PyObject *self, void *closure)
 }
 
 static PyMethodDef methods[] = {
-    ENTRY("acquire", semaphore_acquire, METH_FASTCALL | METH_KEYWORDS,
-          "acquire(block=True, timeout=None): True if a unit was taken."),
-    ENTRY("release", semaphore_release, METH_FASTCALL,
-          "Give a unit back, whoever took it."),
+    ACQUIRE_METHODS("Give a unit back, whoever took it."),
     ENTRY("get_value", semaphore_get_value, METH_NOARGS, "How many units are left."),
-    ENTRY("__enter__", semaphore_enter, METH_NOARGS, "acquire()"),
-    ENTRY("__exit__", semaphore_exit, METH_FASTCALL, "release()"),
     ENTRY("__reduce__", semaphore_reduce, METH_NOARGS, NULL),
     ENTRY("_from_handle", semaphore_from_handle, METH_FASTCALL | METH_CLASS, NULL),
     ENTRY("_get_value", semaphore_get_value, METH_NOARGS, NULL),

@@ -34,9 +34,21 @@ ALIVE = 1 << 32               # instead of the exit code: it begins
 FDS_MAX = 253                 # in a message: SCM_MAX_FD of the kernel
 FDS_OWN = 3                   # of them are ours
 
-COMMAND = 'import sys; sys.path.append(%r); from piu._zygote_main import main; main(%d, %d, %d)'
+COMMAND = ('import sys; sys.path.append(%r); '
+           'from piu._zygote_main import main; main(%d, %d, %d, %d)')
 PREPARATION = ('sys_path', 'sys_argv', 'orig_dir', 'start_method', 'init_main_from_name',
                'init_main_from_path')
+
+
+def sockets(kind=socket.SOCK_STREAM):
+    """A pair that waits for ever, whatever socket.setdefaulttimeout() was told."""
+    return [as_socket(one.detach()) for one in socket.socketpair(socket.AF_UNIX, kind)]
+
+
+def as_socket(descriptor):
+    result = socket.socket(fileno=descriptor)
+    result.settimeout(None)
+    return result
 
 
 class Zygote:
@@ -55,12 +67,12 @@ class Zygote:
         if self.starter == os.getpid():
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.pid, os.WNOHANG)
-        self.socket, server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket, server = sockets(socket.SOCK_SEQPACKET)
         text, family = _piu._family()
         with server, open(os.memfd_create('zygote'), 'w+b') as setup:
             pickle.dump(self.setup(text), setup)
             setup.seek(0)
-            descriptors = [server.fileno(), setup.fileno(), family]
+            descriptors = [server.fileno(), setup.fileno(), family, resource_tracker.getfd()]
             program = spawn.get_executable()
             self.pid = util.spawnv_passfds(
                 program, [program, *util._args_from_interpreter_flags(), '-c',
@@ -94,7 +106,7 @@ class Zygote:
 
     def ask(self, descriptors):
         """The same; None: the zygote has ended, and made no child that runs."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = sockets()
         with theirs:
             try:
                 socket.send_fds(self.socket, [b'!'], [

@@ -21,24 +21,25 @@ from multiprocessing import (  # noqa: F401: what children need is imported here
 
 from . import _piu, pool, queues as own_queues, synchronize as own_synchronize  # noqa: F401
 from ._start import enter
-from ._zygote import ALIVE, FDS_MAX, RECORD, zygote
+from ._zygote import ALIVE, FDS_MAX, RECORD, as_socket, sockets, zygote
 
 FAILURES_MAX = 3  # forks that failed or spares that died, in a row: a request is refused
 CLOEXEC = socket.MSG_CMSG_CLOEXEC
 
 
-def main(requests, setup, family):
+def main(requests, setup, family, tracker):
     with open(setup, 'rb') as file:
         told = pickle.load(file)
-    os.set_inheritable(requests, False)
-    os.set_inheritable(family, False)
+    for descriptor in requests, family, tracker:
+        os.set_inheritable(descriptor, False)
+    resource_tracker._resource_tracker._fd = tracker
     enter(told['family'], family, told['installed'])
     preload(told['preload'] or (), told['preparation'])
     util._close_stdin()
     util._flush_std_streams()  # or each child would print it again
     gc.collect()
     gc.freeze()  # or the first collection in each child would copy all pages
-    Server(socket.socket(fileno=requests)).run()
+    Server(as_socket(requests)).run()
     # no handlers of exit: the preloaded modules' own are for who uses them
     _piu._leave()
     os._exit(0)
@@ -95,7 +96,7 @@ class Server:
                 self.replace_spare()
 
     def fork_spare(self):
-        self.from_spare, to_zygote = socket.socketpair()
+        self.from_spare, to_zygote = sockets()
         with to_zygote:
             try:
                 self.spare = os.fork()
@@ -119,7 +120,7 @@ class Server:
         self.from_spare.close()
         if not links:
             return self.lack_spare()
-        self.links[self.spare] = socket.socket(fileno=links[0])
+        self.links[self.spare] = as_socket(links[0])
         self.failures = 0
         self.fork_spare()
 
@@ -193,9 +194,9 @@ class Server:
         socket.send_fds(to_zygote, [b'!'], [link])
         to_zygote.close()
         self.requests.close()
-        link = socket.socket(fileno=link)
+        link = as_socket(link)
         tell(link, os.getpid(), ALIVE)
-        zygote.socket = socket.socket(fileno=asks)
+        zygote.socket = as_socket(asks)
         return link, descriptors
 
 
@@ -212,8 +213,7 @@ def tell(link, pid, code):
 
 
 def be_child(parent_sentinel, descriptors):
-    tracker, *forkserver._forkserver._inherited_fds = descriptors
-    resource_tracker._resource_tracker._fd = tracker
+    resource_tracker._resource_tracker._fd, *forkserver._forkserver._inherited_fds = descriptors
     if sys.version_info < (3, 13):
         return spawn._main(os.dup(parent_sentinel), parent_sentinel)
     atexit._clear()
