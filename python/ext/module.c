@@ -140,6 +140,7 @@ static int module_exec(PyObject *module)
         semaphore_type_add,   condition_type_add,    event_type_add,
         barrier_type_add,     message_functions_add, queue_base_type_add,
         queue_type_add,       simple_queue_type_add, tasks_type_add,
+        memory_type_add,
     };
 
     if (state_fill(module, state_of_module(module)) < 0)

@@ -54,6 +54,7 @@ int semaphore_type_add(PyObject *module);
 int condition_type_add(PyObject *module);
 int event_type_add(PyObject *module);
 int barrier_type_add(PyObject *module);
+int memory_type_add(PyObject *module);
 int queue_base_type_add(PyObject *module);
 int queue_type_add(PyObject *module);
 int simple_queue_type_add(PyObject *module);

@@ -17,7 +17,7 @@ import sys
 _SAME = frozenset((
     'connection', 'dummy', 'forkserver', 'heap', 'managers', 'popen_fork',
     'popen_forkserver', 'popen_spawn_posix', 'process', 'reduction',
-    'resource_sharer', 'resource_tracker', 'shared_memory', 'sharedctypes', 'spawn', 'util',
+    'resource_sharer', 'resource_tracker', 'shared_memory', 'spawn', 'util',
 ))
 
 

@@ -6,9 +6,9 @@ the same before they import the main module: see _start.py.
 """
 
 import multiprocessing
-from multiprocessing import context
+from multiprocessing import context, sharedctypes
 
-from . import context as own
+from . import context as own, sharedctypes as own_sharedctypes
 from ._start import _state
 
 __all__ = ['install']
@@ -22,4 +22,5 @@ def install():
     for name in own.FACTORIES:
         setattr(context.BaseContext, name, vars(own.Factories)[name])
         setattr(multiprocessing, name, getattr(context._default_context, name))
+    sharedctypes._new_value = own_sharedctypes._new_value
     context.ForkServerProcess._Popen = staticmethod(own.ForkServerProcess._Popen)

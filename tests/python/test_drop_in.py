@@ -87,7 +87,7 @@ class DropInTest(unittest.TestCase):
         self.assertEqual(run('{}', script='''
             import importlib
             for name in ('process', 'util', 'reduction', 'spawn', 'managers', 'heap', 'dummy',
-                         'dummy.connection', 'connection', 'shared_memory', 'sharedctypes'):
+                         'dummy.connection', 'connection', 'shared_memory'):
                 ours = importlib.import_module('piu.' + name)
                 assert ours is importlib.import_module('multiprocessing.' + name), name
             import piu, multiprocessing
