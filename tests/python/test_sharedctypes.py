@@ -95,7 +95,7 @@ class SharedTypesTest(unittest.TestCase):
 
     def test_a_view_keeps_the_memory(self):
         array = piu.RawArray('b', 4096)
-        view = memoryview(array)
+        view = memoryview(array).cast('B')
         view[:4] = b'keep'
         del array
         others = [piu.RawArray('b', 4096) for _ in range(20)]
