@@ -330,6 +330,12 @@ enum piu_semaphore_flags {
 int piu_semaphore_init(struct piu_semaphore *s, unsigned value, unsigned flags);
 int piu_semaphore_acquire(struct piu_semaphore *s, int64_t timeout);
 int piu_semaphore_release(struct piu_semaphore *s); /* by any member */
+/*
+ * The same as a pair, for a unit that the calling member has from one to the other: without
+ * flags, too, it comes back if the member dies in between.  -EFAULT for a private address.
+ */
+int piu_semaphore_enter(struct piu_semaphore *s, int64_t timeout);
+int piu_semaphore_exit(struct piu_semaphore *s);
 unsigned piu_semaphore_value(const struct piu_semaphore *s);
 /*
  * Who holds how many lies in a side table, made at the first acquire of a recovering

@@ -19,13 +19,23 @@ static int call_release(void *object)
     return piu_semaphore_release(object);
 }
 
+static int call_enter(void *object, int64_t timeout)
+{
+    return piu_semaphore_enter(object, timeout);
+}
+
+static int call_exit(void *object)
+{
+    return piu_semaphore_exit(object);
+}
+
 static const struct acquire_calls calls = {
     .name = "Semaphore",
     .what = "semaphore",
     .acquire = call_acquire,
     .release = call_release,
-    .enter = call_acquire,
-    .leave = call_release,
+    .enter = call_enter,
+    .leave = call_exit,
     .refusal = -EOVERFLOW,
     .exception = &PyExc_ValueError,
     .text = "semaphore or lock released too many times",
@@ -149,7 +159,8 @@ static PyGetSetDef members[] = {
 
 static PyType_Slot slots[] = {
     SLOT(Py_tp_doc,
-         PyDoc_STR("Units; bounded or recover: those of a killed holder come back.")),
+         PyDoc_STR("Units; those that a killed process had by `with` come back,"
+                   " with bounded or recover all of them.")),
     SLOT(Py_tp_new, semaphore_new),
     SLOT(Py_tp_init, semaphore_init),
     SLOT(Py_tp_traverse, shared_traverse),

@@ -134,13 +134,12 @@ def read_record(link, flags=0):
 class Popen(popen_forkserver.Popen):
     """The sentinel is the socket: readable when the child has ended."""
 
-    _piu_family = None  # what goes before a handle: a child of the zygote is of the family
-
     def _launch(self, process_obj):
         data = io.BytesIO()
         preparation = _start.stock_preparation_data(process_obj._name)
         if _start._state['installed']:
             preparation = {'piu': _start.Installed(), **preparation}
+        self._piu_family = None  # nothing goes before a handle: the child is of the family
         context.set_spawning_popen(self)
         try:
             reduction.dump(preparation, data)

@@ -7,42 +7,50 @@
 #include "sync/slices.h"
 
 /*
- *    0       4       8         12     16     20        24        32
- *    | value | flags | initial | debt | left | zero    | holders | zero                 |
- *    64     72      80                                                      112
- *    | gate | armed | change: what all of the above shall be                | zero      |
+ *    0       4     8       12        16     20     24        32
+ *    | value | tag | flags | initial | debt | left | holders | zero                      |
+ *    64     72      80                                                            128
+ *    | gate | armed | change: what is about to happen to all of the above             |
  *
  *    value   31 sleepers   30..0 units that nobody has
+ *    tag     of the last change
  *
- * A plain semaphore is its value word and nothing else.  One that gives units of the dead
- * back keeps a roll of holders (a member's id and its units), and then
+ * A plain semaphore is its value and nothing else: acquire and release are one
+ * compare-and-swap.  One that gives units of the dead back (flags, or a first piu_semaphore_
+ * enter) keeps a roll of holders (a member's id and its units), and then
  *
- * S1  value, debt, left and the roll change only inside the gate, together: the change is
- *     written down as they shall be, armed by one store, then applied
- * S2  an entry's units are never more than what its member acquired; a release by one who has
- *     none counts for those that left, else for the first on the roll
+ * S1  debt, left and the roll change only inside the gate, with the value as one: the change
+ *     is written down and armed, committed by the compare-and-swap that gives the value's
+ *     word its tag, then applied.  With flags the value changes in no other way
+ * S2  an entry's units are never more than what its member acquired; with flags a release by
+ *     one who has none counts for those that left, else for the first on the roll
  * S3  left: the units of members that left; they stay out until somebody releases them
  * S4  debt: units that were given back for the dead and are still owed by a late release
  * S5  flags and initial are set by init and stay
  * S6  who sleeps saw the sleepers bit in the word it sleeps on; who takes a unit after a sleep
  *     sets the bit again, and wakes the next one if units are left
- * Crash: inside the gate, an armed change is applied by the next one in; not armed, it never
- * was.  Killed before its wake: sleepers look at the value after each slice.
+ * Crash: inside the gate, an armed change that has its tag in the word is applied by the next
+ * one in; any other never was.  Killed before its wake: sleepers look at the value after each
+ * slice.
  */
 struct change {
     uint64_t entry; /* offset of the roll's entry; 0: none is concerned */
     uint64_t who;   /* 0: the entry becomes vacant */
     uint32_t held;
-    uint32_t value, debt, left;
+    uint32_t debt, left;
+    int32_t units; /* to be added to the value */
+    uint32_t tag;
+    uint32_t awake;    /* the sleepers bit, where it is to be cleared */
+    uint32_t sleepers; /* where it is to be set */
+    uint32_t reserved;
 };
 
 struct semaphore {
-    alignas(64) _Atomic uint32_t value;
+    alignas(64) _Atomic uint64_t word; /* value below, tag above */
     uint32_t flags;
     uint32_t initial;
     _Atomic uint32_t debt;
     _Atomic uint32_t left;
-    uint32_t reserved;
     roll_word holders;
     alignas(64) owner_word gate;
     _Atomic uint32_t armed;
@@ -55,6 +63,7 @@ static_assert(offsetof(struct semaphore, change) == 80,
 
 #define SLEEPERS  (UINT32_C(1) << 31)
 #define VALUE_MAX (SLEEPERS - 1)
+#define TAG_SHIFT 32
 
 static struct semaphore *inside(struct piu_semaphore *s)
 {
@@ -71,14 +80,29 @@ static bool recovers(const struct semaphore *s)
     return s->flags != 0;
 }
 
-static uint32_t word_now(const struct semaphore *s)
+static uint64_t word_now(const struct semaphore *s)
 {
-    return atomic_load_explicit(&s->value, memory_order_relaxed);
+    return atomic_load_explicit(&s->word, memory_order_relaxed);
+}
+
+static uint32_t value_now(const struct semaphore *s)
+{
+    return (uint32_t)word_now(s);
 }
 
 static uint32_t units(const struct semaphore *s)
 {
-    return word_now(s) & ~SLEEPERS;
+    return value_now(s) & ~SLEEPERS;
+}
+
+static uint64_t word_with(uint64_t word, uint32_t value)
+{
+    return (word & ~(uint64_t)UINT32_MAX) | value;
+}
+
+static const _Atomic uint32_t *futex_of(const struct semaphore *s)
+{
+    return (const _Atomic uint32_t *)(const void *)&s->word; /* little-endian */
 }
 
 /* ---- Plain: one word ----------------------------------------------------------------- */
@@ -87,17 +111,19 @@ static uint32_t units(const struct semaphore *s)
 static int plain_take(struct semaphore *s, bool sleeps)
 {
     uint32_t bit = sleeps ? SLEEPERS : 0;
-    uint32_t old = word_now(s);
+    uint64_t old = word_now(s);
 
     for (;;) {
-        bool none = (old & ~SLEEPERS) == 0;
-        uint32_t new = none ? old | bit : (old - 1) | bit;
+        uint32_t value = (uint32_t)old;
+        bool none = (value & ~SLEEPERS) == 0;
+        uint32_t new = none ? value | bit : (value - 1) | bit;
 
-        if (none && new == old)
+        if (none && new == value)
             return -EBUSY;
-        /* acquire, for the release in plain_give() */
-        if (atomic_compare_exchange_weak_explicit(
-                &s->value, &old, new, memory_order_acquire, memory_order_relaxed))
+        /* acquire, for the release in plain_give() and change_commit() */
+        if (atomic_compare_exchange_weak_explicit(&s->word, &old, word_with(old, new),
+                                                  memory_order_acquire,
+                                                  memory_order_relaxed))
             return none ? -EBUSY : 0;
     }
 }
@@ -105,16 +131,16 @@ static int plain_take(struct semaphore *s, bool sleeps)
 /* > 0: somebody is to be woken. */
 static int plain_give(struct semaphore *s)
 {
-    uint32_t old = word_now(s);
+    uint64_t old = word_now(s);
 
     do {
-        if ((old & ~SLEEPERS) == VALUE_MAX)
+        if (((uint32_t)old & ~SLEEPERS) == VALUE_MAX)
             return -EOVERFLOW;
         /* release, for the acquire in plain_take() */
     } while (!atomic_compare_exchange_weak_explicit(
-        &s->value, &old, (old & ~SLEEPERS) + 1, memory_order_release,
-        memory_order_relaxed));
-    return old & SLEEPERS ? 1 : 0;
+        &s->word, &old, word_with(old, ((uint32_t)old & ~SLEEPERS) + 1),
+        memory_order_release, memory_order_relaxed));
+    return (uint32_t)old & SLEEPERS ? 1 : 0;
 }
 
 /* ---- Changes: several words as one (S1) ---------------------------------------------- */
@@ -124,6 +150,7 @@ static uint32_t held_by(const struct roll_entry *e)
     return atomic_load_explicit(&e->value, memory_order_relaxed);
 }
 
+/* Once or twice, it is the same. */
 static void change_apply(struct semaphore *s)
 {
     const struct change *c = &s->change;
@@ -133,7 +160,10 @@ static void change_apply(struct semaphore *s)
         roll_put(e, c->who, 0, c->held, 0);
     atomic_store_explicit(&s->debt, c->debt, memory_order_relaxed);
     atomic_store_explicit(&s->left, c->left, memory_order_relaxed);
-    atomic_store_explicit(&s->value, c->value, memory_order_relaxed);
+}
+
+static void change_disarm(struct semaphore *s)
+{
     /* release: what was applied, before it is said to be */
     atomic_store_explicit(&s->armed, 0, memory_order_release);
 }
@@ -145,25 +175,61 @@ static struct change change_of(const struct semaphore *s, const struct roll_entr
         .entry = arena_offset(e),
         .who = e ? atomic_load_explicit(&e->who, memory_order_relaxed) : 0,
         .held = e ? held_by(e) : 0,
-        .value = word_now(s),
         .debt = atomic_load_explicit(&s->debt, memory_order_relaxed),
         .left = atomic_load_explicit(&s->left, memory_order_relaxed),
+        .tag = (uint32_t)(word_now(s) >> TAG_SHIFT) + 1,
     };
 }
 
-static void change_do(struct semaphore *s, const struct change *c)
+/*
+ * The one store that makes it so.  > 0: and somebody is to be woken.  -EBUSY, -EOVERFLOW: it
+ * cannot be, who needs no gate was faster.
+ */
+static int change_commit(struct semaphore *s)
 {
+    const struct change *c = &s->change;
+    uint64_t old = word_now(s), new;
+
+    do {
+        int64_t value = (int64_t)((uint32_t)old & ~SLEEPERS) + c->units;
+        uint32_t bit = ((uint32_t)old & SLEEPERS & ~c->awake) | c->sleepers;
+
+        if (value < 0 || value > VALUE_MAX)
+            return value < 0 ? -EBUSY : -EOVERFLOW;
+        new = (uint64_t)c->tag << TAG_SHIFT | bit | (uint32_t)value;
+        /* as plain_take() and plain_give() */
+    } while (!atomic_compare_exchange_weak_explicit(
+        &s->word, &old, new, memory_order_acq_rel, memory_order_relaxed));
+    return (uint32_t)old & c->awake ? 1 : 0;
+}
+
+static int change_do(struct semaphore *s, const struct change *c)
+{
+    int r;
+
     s->change = *c;
     /* release, for the acquire in gate_enter(): who sees it armed sees it whole */
     atomic_store_explicit(&s->armed, 1, memory_order_release);
-    change_apply(s);
+    r = change_commit(s);
+    if (r >= 0)
+        change_apply(s);
+    change_disarm(s);
+    return r;
+}
+
+/* Its user was killed in the gate. */
+static void change_recover(struct semaphore *s)
+{
+    if ((uint32_t)(word_now(s) >> TAG_SHIFT) == s->change.tag)
+        change_apply(s);
+    change_disarm(s);
 }
 
 static void gate_enter(struct semaphore *s, uint64_t who)
 {
     if (owner_enter(&s->gate, who) == OWNER_DIED &&
         atomic_load_explicit(&s->armed, memory_order_acquire))
-        change_apply(s);
+        change_recover(s);
 }
 
 static void gate_leave(struct semaphore *s)
@@ -202,9 +268,9 @@ static void entry_settle(struct semaphore *s, struct roll_entry *e, enum fate fa
     if (fate == FATE_DIED) {
         uint32_t back = units_back(s, c.held);
 
-        c.value += back;
+        c.units = (int32_t)back;
         c.debt += back;
-    } else {
+    } else if (recovers(s)) {
         c.left += c.held;
     }
     c.who = 0;
@@ -251,28 +317,49 @@ static int holder_entry(struct semaphore *s, uint64_t id, struct roll_entry **re
     return 0;
 }
 
-static int units_take(struct semaphore *s, uint64_t id, bool sleeps)
+/* True: the sleepers bit is there, and no unit. */
+static bool sleeper_mark(struct semaphore *s)
+{
+    uint64_t old = word_now(s);
+
+    while (((uint32_t)old & ~SLEEPERS) == 0) {
+        if ((uint32_t)old & SLEEPERS || atomic_compare_exchange_weak_explicit(
+                                            &s->word, &old, word_with(old, SLEEPERS),
+                                            memory_order_relaxed, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
+static int unit_take(struct semaphore *s, uint64_t id, bool sleeps)
 {
     struct roll_entry *e;
     struct change c;
-    int r;
+    int r = holder_entry(s, id, &e);
 
-    if (units(s) == 0)
-        holders_settle(s);
-    if (units(s) == 0) {
-        if (sleeps)
-            atomic_store_explicit(&s->value, SLEEPERS, memory_order_relaxed);
-        return -EBUSY;
-    }
-    r = holder_entry(s, id, &e);
     if (r < 0)
         return r;
     c = change_of(s, e);
     c.held = c.who ? c.held + 1 : 1;
     c.who = id;
-    c.value = (c.value - 1) | (sleeps ? SLEEPERS : 0);
-    change_do(s, &c);
-    return 0;
+    c.units = -1;
+    c.sleepers = sleeps ? SLEEPERS : 0;
+    return change_do(s, &c);
+}
+
+/* Where others take without the gate, a unit that was there may be gone: then again. */
+static int units_take(struct semaphore *s, uint64_t id, bool sleeps)
+{
+    int r;
+
+    do {
+        if (units(s) == 0)
+            holders_settle(s);
+        if (units(s) == 0 && (!sleeps || sleeper_mark(s)))
+            return -EBUSY;
+        r = unit_take(s, id, sleeps);
+    } while (r == -EBUSY);
+    return r;
 }
 
 /* Whose unit is it that a member brings which has none itself (S2)?  NULL: no entry's. */
@@ -287,43 +374,36 @@ static struct roll_entry *holder_other(const struct semaphore *s)
     return NULL;
 }
 
-/* One unit more in `c`, or one debt less. */
-static int unit_add(const struct semaphore *s, struct change *c)
+/* Do `c`, with one unit more, or one debt less.  > 0: somebody is to be woken. */
+static int unit_add(struct semaphore *s, struct change *c)
 {
-    uint32_t value = c->value & ~SLEEPERS;
-
-    if (value >= s->initial && c->debt) {
+    if (units(s) >= s->initial && c->debt) {
         c->debt--;
-        return 0;
+    } else {
+        if (s->flags & PIU_BOUNDED && units(s) >= s->initial)
+            return -EOVERFLOW;
+        c->units = 1;
+        c->awake = SLEEPERS;
     }
-    if (value == VALUE_MAX || (s->flags & PIU_BOUNDED && value >= s->initial))
-        return -EOVERFLOW;
-    c->value = value + 1;
-    return 0;
+    return change_do(s, c);
 }
 
 static int unit_give_own(struct semaphore *s, const struct roll_entry *e)
 {
     struct change c = change_of(s, e);
-    int r;
 
     c.held--;
-    r = unit_add(s, &c);
-    if (r == 0)
-        change_do(s, &c);
-    return r;
+    return unit_add(s, &c);
 }
 
 static int unit_give_for_other(struct semaphore *s)
 {
     bool pays, leaves;
     struct change c;
-    int r;
 
     holders_settle(s);
     c = change_of(s, NULL);
-    pays = (c.value & ~SLEEPERS) >= s->initial &&
-           c.debt; /* then it is a dead one's, and in */
+    pays = units(s) >= s->initial && c.debt; /* then it is a dead one's, and in */
     leaves = c.left > 0;
     if (!pays && !leaves)
         c = change_of(s, holder_other(s));
@@ -331,22 +411,25 @@ static int unit_give_for_other(struct semaphore *s)
         c.left--;
     else if (c.held)
         c.held--;
-    r = unit_add(s, &c);
-    if (r == 0)
-        change_do(s, &c);
-    return r;
+    return unit_add(s, &c);
+}
+
+/* Of a plain semaphore: it may be owed, but is no holder's. */
+static int unit_give_bare(struct semaphore *s)
+{
+    struct change c = change_of(s, NULL);
+
+    return unit_add(s, &c);
 }
 
 /* > 0: somebody is to be woken. */
 static int units_give(struct semaphore *s, uint64_t id)
 {
     const struct roll_entry *e = roll_find(&s->holders, id);
-    uint32_t before = word_now(s);
-    int r = e && held_by(e) ? unit_give_own(s, e) : unit_give_for_other(s);
 
-    if (r < 0)
-        return r;
-    return before & SLEEPERS && units(s) ? 1 : 0;
+    if (e && held_by(e))
+        return unit_give_own(s, e);
+    return recovers(s) ? unit_give_for_other(s) : unit_give_bare(s);
 }
 
 /* ---- The interface ---------------------------------------------------------------------- */
@@ -363,27 +446,63 @@ int piu_semaphore_init(struct piu_semaphore *s, unsigned value, unsigned flags)
         return r;
     if (flags && !arena_has(s, sizeof(*s)))
         return -EFAULT;
-    *inside(s) = (struct semaphore){.value = value, .flags = flags, .initial = value};
+    *inside(s) = (struct semaphore){.word = value, .flags = flags, .initial = value};
     return 0;
 }
 
-static int take(struct semaphore *s, uint64_t who, bool sleeps)
+enum taking {
+    TAKE_BARE, /* a unit that is nobody's, unless flags say otherwise */
+    TAKE_HELD  /* recorded */
+};
+
+static bool is_recorded(const struct semaphore *s, enum taking how)
+{
+    return how == TAKE_HELD || recovers(s);
+}
+
+/* Whose death may bring a unit. */
+static bool has_holders(const struct semaphore *s, enum taking how)
+{
+    return is_recorded(s, how) ||
+           atomic_load_explicit(&s->holders, memory_order_relaxed) != 0;
+}
+
+static int take_recorded(struct semaphore *s, uint64_t who, bool sleeps)
 {
     int r;
 
-    if (!recovers(s))
-        return plain_take(s, sleeps);
     gate_enter(s, who);
     r = units_take(s, who & ID_MASK, sleeps);
     gate_leave(s);
     return r;
 }
 
+/* What holders that died have, before the caller goes to sleep. */
+static bool is_back(struct semaphore *s, uint64_t who)
+{
+    if (!has_holders(s, TAKE_BARE))
+        return false;
+    gate_enter(s, who);
+    holders_settle(s);
+    gate_leave(s);
+    return units(s) > 0;
+}
+
+static int take(struct semaphore *s, uint64_t who, enum taking how, bool sleeps)
+{
+    int r;
+
+    if (is_recorded(s, how))
+        return take_recorded(s, who, sleeps);
+    r = plain_take(s, sleeps);
+    return r == -EBUSY && is_back(s, who) ? plain_take(s, sleeps) : r;
+}
+
 /* Several releases may have woken one sleeper, or units came back for the dead (S6). */
 static void wake_next(struct semaphore *s)
 {
-    if (word_now(s) & SLEEPERS && units(s))
-        futex_wake(&s->value, 1);
+    if (value_now(s) & SLEEPERS && units(s))
+        futex_wake(futex_of(s), 1);
 }
 
 /* Those whose units would come back.  Outside the gate: a wrong one costs a look in vain. */
@@ -398,21 +517,22 @@ static void holders_list(const struct semaphore *s, struct lives *ret)
             lives_add(ret, walk.who);
 }
 
-static int take_asleep(struct semaphore *s, uint64_t who, int64_t timeout)
+static int take_asleep(struct semaphore *s, uint64_t who, enum taking how,
+                       int64_t timeout)
 {
     struct lives holders = {0};
     struct slices slices;
     int r;
 
-    if (recovers(s))
+    if (has_holders(s, how))
         slices_begin_watching(&slices, who, s, timeout);
     else
         slices_begin(&slices, who, s, timeout);
-    slices_spin(&s->value, 0);
-    while ((r = take(s, who, true)) == -EBUSY) {
-        if (recovers(s))
+    slices_spin(futex_of(s), 0);
+    while ((r = take(s, who, how, true)) == -EBUSY) {
+        if (has_holders(s, how))
             holders_list(s, &holders);
-        r = slices_sleep(&slices, &s->value, SLEEPERS, &holders);
+        r = slices_sleep(&slices, futex_of(s), SLEEPERS, &holders);
         if (r < 0)
             break;
     }
@@ -422,54 +542,77 @@ static int take_asleep(struct semaphore *s, uint64_t who, int64_t timeout)
     return r;
 }
 
-int piu_semaphore_acquire(struct piu_semaphore *s, int64_t timeout)
+static int acquire(struct piu_semaphore *s, enum taking how, int64_t timeout)
 {
     uint64_t who;
     int r;
 
     if (unlikely(!s))
         return -EINVAL;
-    if (unlikely(recovers(look(s)) && !arena_has(s, sizeof(*s))))
+    if (unlikely(is_recorded(look(s), how) && !arena_has(s, sizeof(*s))))
         return -EFAULT;
     r = member_who(&who);
     if (unlikely(r < 0))
         return r;
-    r = take(inside(s), who, false);
+    r = take(inside(s), who, how, false);
     if (r == -EBUSY)
-        return timeout > 0 ? take_asleep(inside(s), who, timeout) : -ETIMEDOUT;
-    if (r == 0 && recovers(look(s)))
+        return timeout > 0 ? take_asleep(inside(s), who, how, timeout) : -ETIMEDOUT;
+    if (r == 0 && is_recorded(look(s), how))
         wake_next(inside(s));
     return r;
 }
 
-static int give(struct semaphore *s)
+int piu_semaphore_acquire(struct piu_semaphore *s, int64_t timeout)
+{
+    return acquire(s, TAKE_BARE, timeout);
+}
+
+int piu_semaphore_enter(struct piu_semaphore *s, int64_t timeout)
+{
+    return acquire(s, TAKE_HELD, timeout);
+}
+
+static int give_recorded(struct semaphore *s, enum taking how)
 {
     uint64_t who;
     int r;
 
-    if (!recovers(s))
-        return plain_give(s);
     if (!arena_has(s, sizeof(*s)))
         return -EFAULT;
     r = member_who(&who);
     if (r < 0)
         return r;
     gate_enter(s, who);
-    r = units_give(s, who & ID_MASK);
+    r = is_recorded(s, how) ? units_give(s, who & ID_MASK) : unit_give_bare(s);
     gate_leave(s);
     return r;
 }
 
-int piu_semaphore_release(struct piu_semaphore *s)
+static int release(struct piu_semaphore *s, enum taking how)
 {
+    struct semaphore *in = inside(s);
     int r;
 
     if (unlikely(!s))
         return -EINVAL;
-    r = give(inside(s));
+    if (is_recorded(in, how) ||
+        unlikely(atomic_load_explicit(&in->debt, memory_order_relaxed)))
+        r = give_recorded(in, how);
+    else
+        r = plain_give(in);
     if (unlikely(r > 0))
-        futex_wake(&inside(s)->value, 1);
+        futex_wake(futex_of(in), 1);
     return r < 0 ? r : 0;
+}
+
+int piu_semaphore_release(struct piu_semaphore *s)
+{
+    return release(s, TAKE_BARE);
+}
+
+int piu_semaphore_exit(struct piu_semaphore *s)
+{
+    return release(s, TAKE_HELD);
 }
 
 unsigned piu_semaphore_value(const struct piu_semaphore *s)
@@ -492,7 +635,7 @@ bool semaphore_check(const struct piu_semaphore *s)
 {
     const struct semaphore *in = look(s);
 
-    if (!recovers(in))
+    if (!recovers(in) && atomic_load(&in->holders) == 0)
         return true;
     return owner_check(&in->gate) && roll_check(&in->holders) &&
            (!(in->flags & PIU_BOUNDED) || units(in) <= in->initial) &&

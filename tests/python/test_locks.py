@@ -19,6 +19,16 @@ def hold(lock):
     lock.acquire()
 
 
+def die_inside(lock):
+    with lock:
+        children.die()
+
+
+def die_holding(lock):
+    lock.acquire()
+    children.die()
+
+
 def release(lock):
     lock.release()
 
@@ -125,6 +135,18 @@ class LockTest(unittest.TestCase):
                 piu.Semaphore(wrong)
         with self.assertRaises(TypeError):
             piu.Semaphore('1')
+
+    def test_units_of_a_plain_semaphore_by_with_come_back_others_do_not(self):
+        for method in children.METHODS:
+            context = piu.get_context(method)
+            semaphore = context.Semaphore(2)
+            self.assertEqual(children.run(context, die_inside, semaphore), -signal.SIGKILL)
+            self.assertTrue(semaphore.acquire(timeout=10))
+            self.assertTrue(semaphore.acquire(timeout=10))
+            self.assertFalse(semaphore.acquire(False))
+            semaphore.release()
+            self.assertEqual(children.run(context, die_holding, semaphore), -signal.SIGKILL)
+            self.assertFalse(semaphore.acquire(False))
 
     def test_another_process_may_release_a_lock(self):
         for method in children.METHODS:

@@ -27,6 +27,27 @@ static void release(void *s)
     piu_semaphore_release(s);
 }
 
+static void plain_two(void *s)
+{
+    CHECK_EQ(piu_semaphore_init(s, 2, 0), 0);
+}
+
+static void enter(void *s)
+{
+    piu_semaphore_enter(s, PIU_FOREVER);
+}
+
+static void leave(void *s)
+{
+    piu_semaphore_exit(s);
+}
+
+static void enter_and_leave(void *s)
+{
+    enter(s);
+    leave(s);
+}
+
 static void use(void *s)
 {
     acquire(s);
@@ -80,3 +101,12 @@ KILL(semaphore, release_for_a_dead_one, .size = sizeof(struct piu_semaphore),
      .set_up = of_two_one_lost, .operation = release, .check = debt_is_0_or_1);
 KILL(semaphore, two_users, .size = sizeof(struct piu_semaphore), .set_up = of_two,
      .operation = use, .other = use, .check = both_are_there);
+
+/* A plain one, whose units come back from between enter and exit. */
+KILL(semaphore, enter, .size = sizeof(struct piu_semaphore), .set_up = plain_two,
+     .operation = enter, .check = both_are_there);
+KILL(semaphore, leave, .size = sizeof(struct piu_semaphore), .set_up = plain_two,
+     .prepare = enter, .operation = leave, .check = both_are_there);
+KILL(semaphore, enter_beside_another, .size = sizeof(struct piu_semaphore),
+     .set_up = plain_two, .operation = enter_and_leave, .other = enter_and_leave,
+     .check = both_are_there);

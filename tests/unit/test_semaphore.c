@@ -396,3 +396,95 @@ TEST(killed_anywhere_all_units_come_back, .limit = 60)
     CHECK_EQ(piu_semaphore_value(s), 2);
     CHECK(semaphore_check(s));
 }
+
+TEST(a_unit_between_enter_and_exit_comes_back_from_the_dead_one_by_acquire_does_not)
+{
+    struct piu_semaphore *s = semaphore_new(3, 0);
+
+    in_child_killed({
+        acquire_times(s, 1);
+        CHECK_EQ(piu_semaphore_enter(s, PIU_NOW), 0);
+        CHECK_EQ(piu_semaphore_enter(s, PIU_NOW), 0);
+        CHECK_EQ(piu_semaphore_exit(s), 0);
+    });
+    CHECK_EQ(piu_semaphore_value(s), 1);
+    CHECK_EQ(available(s), 2);
+    CHECK(semaphore_check(s));
+    piu_semaphore_done(s);
+}
+
+TEST(who_waits_gets_the_unit_of_one_that_died_after_enter)
+{
+    struct piu_semaphore *s = semaphore_new(1, 0);
+
+    in_child_killed({ CHECK_EQ(piu_semaphore_enter(s, PIU_NOW), 0); });
+    CHECK_EQ(piu_semaphore_acquire(s, PIU_SEC(10)), 0);
+    CHECK_EQ(piu_semaphore_release(s),
+             0); /* pays nothing: it is below the initial value */
+    in_child_killed({ CHECK_EQ(piu_semaphore_enter(s, PIU_NOW), 0); });
+    CHECK_EQ(piu_semaphore_enter(s, PIU_SEC(10)), 0);
+    CHECK_EQ(piu_semaphore_exit(s), 0);
+    CHECK_EQ(piu_semaphore_value(s), 1);
+    piu_semaphore_done(s);
+}
+
+TEST(a_release_for_a_unit_that_came_back_is_taken_as_such)
+{
+    struct piu_semaphore *s = semaphore_new(1, 0);
+
+    in_child_killed({ CHECK_EQ(piu_semaphore_enter(s, PIU_NOW), 0); });
+    CHECK_EQ(piu_semaphore_enter(s, PIU_NOW), 0);
+    CHECK_EQ(piu_semaphore_exit(s), 0);
+    CHECK_EQ(semaphore_debt(s), 1);
+    CHECK_EQ(piu_semaphore_release(s), 0);
+    CHECK_EQ(piu_semaphore_value(s), 1);
+    CHECK_EQ(piu_semaphore_release(s), 0); /* a signal, as of any plain one */
+    CHECK_EQ(piu_semaphore_value(s), 2);
+    piu_semaphore_done(s);
+}
+
+TEST(a_semaphore_of_0_gives_nothing_back)
+{
+    struct piu_semaphore *s = semaphore_new(0, 0);
+
+    CHECK_EQ(piu_semaphore_release(s), 0);
+    in_child_killed({ CHECK_EQ(piu_semaphore_enter(s, PIU_NOW), 0); });
+    CHECK_EQ(piu_semaphore_enter(s, PIU_NOW), -ETIMEDOUT);
+    piu_semaphore_done(s);
+}
+
+TEST(enter_needs_shared_memory)
+{
+    struct piu_semaphore private_one;
+
+    CHECK_EQ(piu_semaphore_init(&private_one, 1, 0), 0);
+    CHECK_EQ(piu_semaphore_enter(&private_one, PIU_NOW), -EFAULT);
+    CHECK_EQ(piu_semaphore_exit(&private_one), -EFAULT);
+    CHECK_EQ(piu_semaphore_enter(NULL, PIU_NOW), -EINVAL);
+    CHECK_EQ(piu_semaphore_exit(NULL), -EINVAL);
+}
+
+static void enter_or_acquire(struct piu_semaphore *s, bool enters)
+{
+    CHECK_EQ(enters ? piu_semaphore_enter(s, PIU_FOREVER)
+                    : piu_semaphore_acquire(s, PIU_FOREVER),
+             0);
+    CHECK_EQ(enters ? piu_semaphore_exit(s) : piu_semaphore_release(s), 0);
+}
+
+TEST(enter_and_acquire_beside_each_other_lose_no_unit, .limit = 60)
+{
+    struct piu_semaphore *s = semaphore_new(2, 0);
+    pid_t children[4];
+
+    for (int i = 0; i < 4; i++)
+        children[i] = child_start({
+            for (int n = 0; n < 5000; n++)
+                enter_or_acquire(s, i % 2 == 0);
+        });
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(child_wait(children[i]), 0);
+    CHECK_EQ(piu_semaphore_value(s), 2);
+    CHECK(semaphore_check(s));
+    piu_semaphore_done(s);
+}
