@@ -589,8 +589,9 @@ void piu_task_progress(struct piu_task *self, size_t item);
 /*
  *     0            all is done           PIU_LOSSES   some items were lost with their workers
  *     PIU_FAILED   some run() said so (and none was lost)
- *     -ESHUTDOWN   the pool is closed    -ECHILD      broken: the initializer fails, or idle
- *     -ECANCELED   cancelled             workers die without end
+ *     -ESHUTDOWN   the pool is closed    -ECHILD      broken: the initializer fails, idle
+ *     -ECANCELED   cancelled             workers die without end, or none could be started
+ *                                        for 5 s
  * *ret (may be NULL) is a report, to be freed, on 0 and on news.  A private `out` must
  * live until get or next has copied to it; items that were lost keep what the caller had
  * there. exit() in run() is a loss like any other end of a worker. map waits for ever;

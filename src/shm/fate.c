@@ -36,6 +36,12 @@ static void end_finish(struct member *m, uint32_t slot, uint64_t life)
     slot_free(m, life);
 }
 
+/* One system call: a sweep may come by thousands.  A zombie is not gone. */
+static bool is_gone(pid_t pid)
+{
+    return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
 /*
  * Not merely running: still the program that joined.  exec closes its witness, and marks the
  * word.  One of both alone says nothing: programs close descriptors that they do not know, and
@@ -45,15 +51,10 @@ static bool process_lives(struct member *m, uint64_t id, uint64_t life)
 {
     int running = pidfd_is_running((pid_t)life_pid(life), atomic_load(&m->identity));
 
-    if (running < 0)
-        return true; /* cannot be told now: never to be read as dead */
+    if (running <
+        0) /* no descriptor: if the number is nobody's, that is enough to know */
+        return !is_gone((pid_t)life_pid(life));
     return running && (!life_is_marked(m) || witness_is_held(id));
-}
-
-/* One system call: a sweep may come by thousands.  A zombie is not gone. */
-static bool is_gone(pid_t pid)
-{
-    return kill(pid, 0) < 0 && errno == ESRCH;
 }
 
 /* A zombie has.  Another process with the number of one that has ended counts as that one. */

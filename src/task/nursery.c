@@ -6,6 +6,7 @@
 #include "os/fd.h"
 #include "os/futex.h"
 #include "task/pool.h"
+#include "task/storm.h"
 
 #include <limits.h>
 #include <poll.h>
@@ -18,7 +19,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define STORM_TIME  (5 * SEC)
 #define STOP_TIME   (10 * MSEC)
 #define CANCEL_LOOK (2 * MSEC)   /* a worker that leaves a cancelled job tells nobody */
 #define LOOK_AROUND (500 * MSEC) /* also without a signal */
@@ -29,9 +29,8 @@ struct nursery {
     int signals;            /* signalfd */
     struct child *children; /* a place each; pid 0: none */
     bool *timed_out;
-    unsigned idle_deaths; /* unexpected, and not in a task, since `storm_began` */
-    int64_t storm_began;
-    uint64_t tasks_then, tasks_of_dead;
+    struct storm storm;
+    uint64_t tasks_of_dead;
     uint32_t cancels; /* as last seen */
     bool cancelling;  /* a job is cancelled, and a worker still in it */
 };
@@ -88,23 +87,6 @@ static int worker_start(struct nursery *n, unsigned place)
     return 0;
 }
 
-static void refill(struct nursery *n)
-{
-    if (atomic_load(&n->pool->state) >= POOL_FINISHED)
-        return;
-    for (unsigned i = 0; i < n->pool->places; i++) {
-        /* out of processes or descriptors: tried again at the next look */
-        int r = n->children[i].pid ? 0 : worker_start(n, i);
-
-        if (atomic_load(&n->pool->born) != 1) {
-            atomic_store(&n->pool->born, r < 0 ? (uint32_t)r : 1);
-            futex_wake(&n->pool->born, INT_MAX);
-        }
-        if (r < 0)
-            return;
-    }
-}
-
 /* ---- Deaths ------------------------------------------------------------------------------ */
 
 static void pool_break(struct nursery *n)
@@ -122,22 +104,6 @@ static uint64_t tasks_of_all(const struct nursery *n)
     for (unsigned i = 0; i < n->pool->places; i++)
         sum += atomic_load(&n->pool->workers[i].tasks);
     return sum;
-}
-
-/* Workers that die idle, one after the other, without a task done: not a pool any more. */
-static void count_idle_death(struct nursery *n, bool was_born)
-{
-    int64_t now = clock_now();
-    uint64_t tasks = tasks_of_all(n);
-
-    /* deaths in the initializer count however long it takes */
-    if ((was_born && now - n->storm_began > STORM_TIME) || tasks > n->tasks_then) {
-        n->storm_began = now;
-        n->tasks_then = tasks;
-        n->idle_deaths = 0;
-    }
-    if (++n->idle_deaths > max_u64(3, n->pool->places))
-        pool_break(n);
 }
 
 static bool was_in_task(struct pool_shared *p, unsigned place)
@@ -169,8 +135,10 @@ static void bury(struct nursery *n, unsigned place)
         return;
     if (atomic_load(&p->initializer_failed))
         pool_break(n);
-    else if (phase != WORKER_LEAVING && !in_task && !n->timed_out[place])
-        count_idle_death(n, phase != WORKER_STARTING);
+    else if (phase != WORKER_LEAVING && !in_task && !n->timed_out[place] &&
+             storm_note_death(&n->storm, &death, phase != WORKER_STARTING, p->places,
+                              tasks_of_all(n), clock_now()))
+        pool_break(n);
 }
 
 static void reap(struct nursery *n)
@@ -178,6 +146,57 @@ static void reap(struct nursery *n)
     for (unsigned i = 0; i < n->pool->places; i++) {
         if (n->children[i].pid && child_join(&n->children[i], 0) == 0)
             bury(n, i);
+    }
+}
+
+/* ---- Refill ------------------------------------------------------------------------------ */
+
+static bool has_children(const struct nursery *n)
+{
+    for (unsigned i = 0; i < n->pool->places; i++) {
+        if (n->children[i].pid)
+            return true;
+    }
+    return false;
+}
+
+static bool has_work(struct nursery *n)
+{
+    struct job *j;
+
+    pool_lock(n->pool, n->who);
+    for (j = pool_next_job(n->pool, NULL); j; j = pool_next_job(n->pool, j)) {
+        if (atomic_load(&j->state) != JOB_ENDED)
+            break;
+    }
+    pool_unlock(n->pool);
+    return j != NULL;
+}
+
+static void tell_birth(struct pool_shared *p, int r)
+{
+    if (atomic_load(&p->born) != 1) {
+        atomic_store(&p->born, r < 0 ? (uint32_t)r : 1);
+        futex_wake(&p->born, INT_MAX);
+    }
+}
+
+/* Out of processes or descriptors: tried again, a little later each time. */
+static void refill(struct nursery *n)
+{
+    int r = 0;
+
+    if (atomic_load(&n->pool->state) >= POOL_FINISHED ||
+        storm_pause(&n->storm, clock_now()))
+        return;
+    for (unsigned i = 0; i < n->pool->places && r == 0; i++) {
+        if (n->children[i].pid)
+            continue;
+        r = worker_start(n, i);
+        tell_birth(n->pool, r);
+        if (storm_note_start(&n->storm, r, clock_now()) && !has_children(n) &&
+            has_work(n))
+            pool_break(n);
     }
 }
 
@@ -314,28 +333,16 @@ static _Noreturn void end_all_and_leave(struct nursery *n)
     for (unsigned i = 0; i < n->pool->places; i++)
         kill_worker(n, i);
     for (unsigned i = 0; i < n->pool->places; i++) {
-        if (n->children[i].pid)
-            child_join(&n->children[i], CLOCK_FOREVER);
+        if (n->children[i].pid && child_join(&n->children[i], CLOCK_FOREVER) == 0)
+            atomic_store(&n->pool->workers[i].pid, 0); /* nobody need ask for it */
     }
     child_end(0);
-}
-
-static bool has_children(const struct nursery *n)
-{
-    for (unsigned i = 0; i < n->pool->places; i++) {
-        if (n->children[i].pid)
-            return true;
-    }
-    return false;
 }
 
 /* It cannot begin: told to who makes the pool, or breaks it. */
 static _Noreturn void fail(struct pool_shared *p, int error)
 {
-    if (atomic_load(&p->born) != 1) {
-        atomic_store(&p->born, (uint32_t)error);
-        futex_wake(&p->born, INT_MAX);
-    }
+    tell_birth(p, error);
     child_end(1);
 }
 
@@ -354,7 +361,7 @@ static int signals_open(void)
 
 _Noreturn void nursery_main(struct pool_shared *p)
 {
-    struct nursery n = {.pool = p, .storm_began = clock_now()};
+    struct nursery n = {.pool = p};
 
     signal(SIGCHLD, SIG_DFL); /* the user may ignore it: then nobody could be reaped */
     n.signals = signals_open();
@@ -365,7 +372,7 @@ _Noreturn void nursery_main(struct pool_shared *p)
     if (!n.children || !n.timed_out || member_who(&n.who) < 0)
         fail(p, -ENOMEM);
     for (;;) {
-        int64_t next;
+        int64_t next, pause;
 
         reap(&n);
         if (atomic_load(&p->state) == POOL_TERMINATED)
@@ -377,6 +384,9 @@ _Noreturn void nursery_main(struct pool_shared *p)
         end_cancelled(&n);
         if (n.cancelling)
             next = min_timeout(next, CANCEL_LOOK);
+        pause = storm_pause(&n.storm, clock_now());
+        if (pause)
+            next = min_timeout(next, pause);
         sleep_until_news(&n, next);
     }
 }

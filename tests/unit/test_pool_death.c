@@ -326,24 +326,64 @@ TEST(an_initializer_that_fails_is_an_error_and_no_storm)
     piu_pool_free(pool);
 }
 
-static int die_in_initializer(void *count)
+struct dying {
+    _Atomic int count;
+    int signal;
+};
+
+static int die_in_initializer(void *argument)
 {
-    ++*(_Atomic int *)count;
-    raise(SIGKILL);
+    struct dying *d = argument;
+
+    d->count++;
+    signal(d->signal, SIG_DFL); /* a sanitizer has its own */
+    raise(d->signal);
     return 0;
 }
 
-TEST(workers_that_die_in_the_initializer_break_the_pool)
+static void check_broken(int signal, int most)
 {
-    _Atomic int *count = piu_shared_new(1, sizeof(*count));
-    struct piu_pool *pool =
-        piu_pool_new(.processes = 2, .initializer = die_in_initializer,
-                     .initarg = (void *)count);
+    struct dying *d = piu_shared_new(1, sizeof(*d));
+    struct piu_pool *pool;
     int in[] = {1}, out[1];
 
+    d->signal = signal;
+    pool = piu_pool_new(.processes = 2, .initializer = die_in_initializer, .initarg = d);
     CHECK(pool);
     CHECK_EQ(piu_map(pool, square, in, out), -ECHILD);
-    CHECK(*count <= 8);
+    CHECK(d->count <= most);
+    piu_pool_free(pool);
+}
+
+TEST(workers_that_crash_in_the_initializer_break_the_pool_at_once)
+{
+    check_broken(SIGSEGV, 8);
+}
+
+TEST(workers_that_are_killed_in_the_initializer_are_no_storm_and_break_the_pool_in_time)
+{
+    check_broken(SIGKILL, 70);
+}
+
+/* Where it was born already; it has not got a task, so nobody is charged. */
+static void kill_one_idle(struct piu_pool *pool)
+{
+    pid_t pid = a_worker(pool), now;
+
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    do
+        now = a_worker(pool);
+    while (now == pid);
+}
+
+/* As an impatient OOM killer does: one after the other, and no task comes to its end. */
+TEST(a_pool_outlives_that_its_workers_are_killed_again_and_again)
+{
+    struct piu_pool *pool = pool_of(1);
+
+    for (int i = 0; i < 9; i++)
+        kill_one_idle(pool);
+    check_pool_works(pool);
     piu_pool_free(pool);
 }
 
