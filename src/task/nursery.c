@@ -54,6 +54,18 @@ static void signals_of_worker(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* It could not be watched and was killed for that; it may have begun something by then. */
+static void bury_unwatched(struct nursery *n, unsigned place)
+{
+    struct worker *w = &n->pool->workers[place];
+    struct piu_death death = {.pid = atomic_load(&w->pid), .exitcode = -SIGKILL};
+
+    pool_lock(n->pool, n->who);
+    pool_bury(n->pool, place, &death, false);
+    pool_unlock(n->pool);
+    n->tasks_of_dead += atomic_exchange(&w->tasks, 0);
+}
+
 static int worker_start(struct nursery *n, unsigned place)
 {
     struct worker *w = &n->pool->workers[place];
@@ -79,12 +91,11 @@ static int worker_start(struct nursery *n, unsigned place)
         signals_of_worker();
         worker_main(n->pool, place);
     }
-    if (r < 0) {
-        atomic_store(&w->phase, WORKER_NONE);
-        return r;
-    }
-    n->children[place] = child;
-    return 0;
+    if (r < 0)
+        bury_unwatched(n, place);
+    else
+        n->children[place] = child;
+    return r;
 }
 
 /* ---- Deaths ------------------------------------------------------------------------------ */
