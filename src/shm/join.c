@@ -37,7 +37,7 @@ static int record_live(uint64_t id, int given)
     if (fence_register() < 0)
         atomic_store(&arena_header()->heavy_fences, 1);
     atomic_store(&m->identity, identity);
-    life_lock_hold(m);
+    life_lock_hold(m, given >= 0);
     life = life_make(id_generation(id), (uint32_t)getpid(), MEMBER_CLAIMED);
     if (!life_move(m, life, (uint32_t)getpid(), MEMBER_LIVE))
         return -EAGAIN; /* the starter gave us up */
@@ -155,8 +155,6 @@ static int join_once(uint64_t claimed, int given)
 {
     int r = member_self == &nobody ? -ENOMEM : 0;
 
-    /* a write first: a read would map the page of zeroes, and the write then copy it */
-    atomic_fetch_or(&member_self->joining, 0);
     /* acquire, for the release in record_live() */
     while (r == 0 && !atomic_load_explicit(&member_self->id, memory_order_acquire)) {
         uint32_t idle = 0;
@@ -186,11 +184,12 @@ static void tidy_up(void)
 
 int member_join_as(uint64_t id, int given)
 {
-    bool joins = member_self_id() == 0;
-    int cancel, r;
+    bool joins;
+    int r;
 
-    /* a thread that is cancelled in here would leave `joining` set */
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    /* a write first: a read would map the page of zeroes, and the write then copy it */
+    atomic_fetch_or(&member_self->joining, 0);
+    joins = member_self_id() == 0;
     r = join_once(id, given);
     if (given >= 0 && !witness_is(given))
         fd_close(given); /* we were a member already */
@@ -198,11 +197,16 @@ int member_join_as(uint64_t id, int given)
         thread_begin(member_self_id());
     if (r == 0 && joins && !id)
         tidy_up();
-    pthread_setcancelstate(cancel, NULL);
     return r;
 }
 
 int member_join(void)
 {
-    return member_join_as(0, -1);
+    int cancel, r;
+
+    /* a thread that is cancelled in here would leave `joining` set */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    r = member_join_as(0, -1);
+    pthread_setcancelstate(cancel, NULL);
+    return r;
 }

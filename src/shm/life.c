@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-void life_lock_hold(struct member *m)
+void life_lock_hold(struct member *m, bool forked)
 {
     pthread_mutexattr_t attributes;
 
@@ -16,7 +16,7 @@ void life_lock_hold(struct member *m)
     pthread_mutex_lock(&m->life_lock);
     pthread_mutexattr_destroy(&attributes);
     /* after a raw clone() glibc does not know who we are, and the kernel not its list */
-    if ((atomic_load(life_futex(m)) & FUTEX_TID_MASK) != (uint32_t)gettid())
+    if (!forked && (atomic_load(life_futex(m)) & FUTEX_TID_MASK) != (uint32_t)gettid())
         atomic_fetch_or(life_futex(m), FUTEX_OWNER_DIED);
 }
 

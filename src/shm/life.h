@@ -64,7 +64,7 @@ static inline bool life_is_marked(struct member *m)
     return (atomic_load(life_futex(m)) & FUTEX_OWNER_DIED) != 0;
 }
 
-/* By the thread that joins. */
-void life_lock_hold(struct member *m);
+/* By the thread that joins; `forked`: by glibc's fork(), not by a bare clone(). */
+void life_lock_hold(struct member *m, bool forked);
 
 #endif

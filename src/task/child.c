@@ -7,6 +7,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -52,6 +53,13 @@ static uint64_t oom_kills_lately(int64_t now)
 
 /* ---- Start ------------------------------------------------------------------------------ */
 
+/* Not touched where there is nothing: since the last fork a write to its lock copies a page. */
+static void flush_pending(FILE *stream)
+{
+    if (__fpending(stream) > 0)
+        fflush(stream);
+}
+
 int child_prepare(struct child *ret, const char *name, int *ret_witness)
 {
     cleanup(fd_done) int witness = -1;
@@ -71,8 +79,8 @@ int child_prepare(struct child *ret, const char *name, int *ret_witness)
     member_name(ret->id, ret->death.name);
     ret->started = clock_now();
     ret->oom_kills = oom_kills_lately(ret->started);
-    fflush(stdout);
-    fflush(stderr);
+    flush_pending(stdout);
+    flush_pending(stderr);
     return 0;
 }
 

@@ -155,11 +155,12 @@ static int child_allocate(const struct piu_process *p, struct piu_child **ret)
 
     if (arena_has(p, sizeof(*p)))
         r = block_new_family(sizeof(**ret), &memory);
-    else if (!(memory = calloc(1, sizeof(**ret))))
+    else if (!(memory = malloc(sizeof(**ret))))
         r = -ENOMEM;
     if (r < 0)
         return r;
-    *ret = memory;
+    /* not calloc(): it takes other memory than what was freed last, and that costs pages */
+    *ret = memset(memory, 0, sizeof(**ret));
     (*ret)->child.pidfd = (*ret)->sentinel = -1;
     return 0;
 }
