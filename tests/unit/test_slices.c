@@ -63,7 +63,7 @@ static struct things *things_new(void)
         test_wait_until(is_asleep(waiter));                                            \
         kill_and_reap(holder);                                                         \
         CHECK_EQ(child_wait(waiter), 0);                                               \
-        notes->result[0];                                                              \
+        atomic_load(&notes->result[0]);                                                \
     })
 
 static int acquire(struct piu_semaphore *s)
