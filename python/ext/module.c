@@ -163,6 +163,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(s->process);
     Py_VISIT(s->threading);
     Py_VISIT(s->monotonic);
+    Py_VISIT(s->reduction);
     Py_VISIT(s->pickler);
     Py_VISIT(s->unpickle);
     Py_VISIT(s->unpickle_names);
@@ -191,6 +192,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(s->process);
     Py_CLEAR(s->threading);
     Py_CLEAR(s->monotonic);
+    Py_CLEAR(s->reduction);
     Py_CLEAR(s->pickler);
     Py_CLEAR(s->unpickle);
     Py_CLEAR(s->unpickle_names);

@@ -25,6 +25,7 @@ struct module_state {
     PyObject *process;              /* the module multiprocessing.process */
     PyObject *threading;            /* the module threading */
     PyObject *monotonic;            /* time.monotonic */
+    PyObject *reduction;            /* the module multiprocessing.reduction */
     PyObject *pickler;              /* pickle.Pickler */
     PyObject *unpickle;             /* pickle.loads */
     PyObject *unpickle_names;       /* ('buffers',) */

@@ -1,60 +1,15 @@
-/*
- * Tasks: what a Pool and its workers share.  Two queues, and a word a worker.
- *
- *    pool --submit--> tasks --take--> worker --finish--> results --collect--> pool
- *                                       |
- *                    records[slot] = the number of the task that it has begun; 0: none
- *
- *    QUEUED --take--> TAKEN --record--> STARTED --finish--> a result in the queue
- *       ^               |                  `--worker died--> its record names it: lost
- *       |               `--worker died--> the message comes again: told to the pool as AGAIN
- *       `--------------- the pool submits it anew ----'
- *
- * T1  a task is run only by who took its message for the first time (never PIU_REDELIVERED)
- * T2  records[slot] names a task before its message is dropped, until its result is in
- * T3  so of a dead worker: what its record names has begun, and has a result or has none; what it
- *     had only taken comes again.  Both may be so at once (killed between record and drop): the
- *     pool believes the record
- * T4  a number is used once a pool; a result or AGAIN for one that is not pending is old news
- * Crash: by T2 and T3, no task is run twice and none is forgotten.
- */
+/* The type, and what the pool asks and tells: see tasks.h. */
+#include "tasks.h"
+
 #include "errors.h"
-#include "handle.h"
-#include "wait.h"
 
-#include <stdatomic.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
-#define WHAT       "Pool"
 #define SLOTS_MOST 65536u
 
-enum result_kind { RESULT_DONE, RESULT_AGAIN };
-
-struct task_head {
-    uint64_t number;
-};
-
-struct result_head {
-    uint64_t number;
-    uint32_t kind, slot;
-};
-
-struct tasks_object {
-    struct shared_object shared; /* the queue of tasks */
-    struct piu_hold results, records;
-    unsigned slots;
-};
-
-static struct piu_queue *tasks_of(const struct tasks_object *self)
-{
-    return self->shared.hold.object;
-}
-
-static _Atomic uint64_t *record_of(const struct tasks_object *self, unsigned slot)
-{
-    return (_Atomic uint64_t *)self->records.object + slot;
-}
-
-static int slot_check(const struct tasks_object *self, unsigned slot)
+int slot_check(const struct tasks_object *self, unsigned slot)
 {
     if (slot < self->slots)
         return 0;
@@ -63,101 +18,7 @@ static int slot_check(const struct tasks_object *self, unsigned slot)
     return -1;
 }
 
-/* ---- The pool's side ------------------------------------------------------------------ */
-
-/* One message: a head, and the bytes behind it, copied once. */
-static int put_parts(struct piu_queue *q, const void *head, size_t head_size,
-                     const Py_buffer *body)
-{
-    size_t size = head_size + (size_t)body->len;
-    void *place;
-    int r = piu_queue_reserve(q, size, &place, PIU_FOREVER);
-
-    if (r < 0)
-        return r;
-    memcpy(place, head, head_size);
-    memcpy((char *)place + head_size, body->buf, (size_t)body->len);
-    r = piu_queue_commit(q, place);
-    if (r < 0)
-        piu_queue_abort(q, place);
-    return r;
-}
-
-static PyObject *none_or(int r)
-{
-    if (r < 0)
-        return error_raise(WHAT, r);
-    Py_RETURN_NONE;
-}
-
-static PyObject *tasks_submit(PyObject *self, PyObject *arguments)
-{
-    struct task_head head = {0};
-    unsigned long long number;
-    Py_buffer body;
-    int r;
-
-    if (!PyArg_ParseTuple(arguments, "Ky*", &number, &body))
-        return NULL;
-    head.number = number;
-    r = put_parts(tasks_of((struct tasks_object *)self), &head, sizeof(head), &body);
-    PyBuffer_Release(&body);
-    return none_or(r);
-}
-
-struct taking {
-    struct piu_queue *queue;
-    void *message;
-    size_t size;
-};
-
-static int call_take(void *argument, int64_t timeout)
-{
-    struct taking *t = argument;
-
-    return piu_queue_take(t->queue, &t->message, &t->size, timeout);
-}
-
-/*
- * The result is in `list` before the message is dropped, and no bytecode runs between: an
- * exception of a signal handler cannot lose it.
- */
-static int collect_into(PyObject *list, const struct taking *t)
-{
-    const struct result_head *head = t->message;
-    PyObject *result;
-    int r;
-
-    if (t->size < sizeof(*head))
-        return error_raise(WHAT, -EBADMSG) ? 0 : -1;
-    result =
-        Py_BuildValue("(KIIy#)", (unsigned long long)head->number, head->kind, head->slot,
-                      (const char *)(head + 1), (Py_ssize_t)(t->size - sizeof(*head)));
-    r = result ? PyList_Append(list, result) : -1;
-    Py_XDECREF(result);
-    return r;
-}
-
-static PyObject *tasks_collect(PyObject *self, PyObject *arguments)
-{
-    struct tasks_object *s = (struct tasks_object *)self;
-    struct taking t = {.queue = s->results.object};
-    PyObject *list, *timeout = NULL;
-    int64_t ns;
-    int r;
-
-    if (!PyArg_ParseTuple(arguments, "O!|O", &PyList_Type, &list, &timeout) ||
-        timeout_from(timeout, &ns) < 0)
-        return NULL;
-    r = wait_spinning(call_take, &t, ns);
-    if (r == -ETIMEDOUT)
-        Py_RETURN_FALSE;
-    if (r < 0)
-        return error_raise(WHAT, r);
-    r = collect_into(list, &t);
-    piu_queue_drop(t.queue, t.message);
-    return r < 0 ? NULL : Py_NewRef(Py_True);
-}
+/* ---- About workers ---------------------------------------------------------------------------- */
 
 static PyObject *tasks_started(PyObject *self, PyObject *arguments)
 {
@@ -166,7 +27,17 @@ static PyObject *tasks_started(PyObject *self, PyObject *arguments)
 
     if (!PyArg_ParseTuple(arguments, "I", &slot) || slot_check(s, slot) < 0)
         return NULL;
-    return PyLong_FromUnsignedLongLong(atomic_load(record_of(s, slot)));
+    return PyLong_FromUnsignedLongLong(atomic_load(&seat_of(s, slot)->begun));
+}
+
+static PyObject *tasks_finished(PyObject *self, PyObject *arguments)
+{
+    struct tasks_object *s = (struct tasks_object *)self;
+    unsigned slot;
+
+    if (!PyArg_ParseTuple(arguments, "I", &slot) || slot_check(s, slot) < 0)
+        return NULL;
+    return PyLong_FromUnsignedLongLong(s->finished ? s->finished[slot] : 0);
 }
 
 /* Its worker has ended, and the pool has seen to what it had begun. */
@@ -177,14 +48,35 @@ static PyObject *tasks_clear(PyObject *self, PyObject *arguments)
 
     if (!PyArg_ParseTuple(arguments, "I", &slot) || slot_check(s, slot) < 0)
         return NULL;
-    atomic_store(record_of(s, slot), 0);
+    atomic_store(&seat_of(s, slot)->begun, 0);
+    atomic_store(&seat_of(s, slot)->state, SEAT_BUSY); /* it is not looking any more */
+    if (s->finished)
+        s->finished[slot] = 0;
+    if (piu_queue_qsize(tasks_of(s)))
+        workers_wake(s);
     Py_RETURN_NONE;
 }
 
 static PyObject *tasks_shutdown(PyObject *self, PyObject *unused)
 {
+    struct tasks_object *s = (struct tasks_object *)self;
+    int r = piu_queue_shutdown(tasks_of(s));
+
     (void)unused;
-    return none_or(piu_queue_shutdown(tasks_of((struct tasks_object *)self)));
+    if (r < 0)
+        return error_raise(POOL, r);
+    atomic_store(&board_of(s)->shut, 1);
+    for (unsigned i = 0; i < s->slots; i++)
+        piu_event_set(&seat_of(s, i)->bell);
+    Py_RETURN_NONE;
+}
+
+/* What a thread that sleeps in sleep() waits for has come in another way. */
+static PyObject *tasks_ring(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    pool_wake((struct tasks_object *)self);
+    Py_RETURN_NONE;
 }
 
 static PyObject *tasks_qsize(PyObject *self, PyObject *unused)
@@ -193,107 +85,81 @@ static PyObject *tasks_qsize(PyObject *self, PyObject *unused)
     return PyLong_FromSize_t(piu_queue_qsize(tasks_of((struct tasks_object *)self)));
 }
 
-/* ---- The worker's side ---------------------------------------------------------------- */
-
-static int result_put(const struct tasks_object *s, uint64_t number,
-                      enum result_kind kind, unsigned slot, const Py_buffer *body)
-{
-    struct result_head head = {.number = number, .kind = kind, .slot = slot};
-
-    return put_parts(s->results.object, &head, sizeof(head), body);
-}
-
-/* It is told before it is dropped: killed between, it comes again, and is told again (T4). */
-static int tell_again(const struct tasks_object *s, unsigned slot, const struct taking *t)
-{
-    static const Py_buffer nothing = {.buf = (void *)(uintptr_t) "", .len = 0};
-    const struct task_head *head = t->message;
-    int r = result_put(s, head->number, RESULT_AGAIN, slot, &nothing);
-
-    return r < 0 ? r : piu_queue_drop(t->queue, t->message);
-}
-
-/* The next one to be run; AGAIN is told on the way. */
-static int take_first(const struct tasks_object *s, unsigned slot, struct taking *t)
-{
-    int r;
-
-    while ((r = wait_spinning(call_take, t, PIU_FOREVER)) == PIU_REDELIVERED &&
-           t->size >= sizeof(struct task_head)) {
-        r = tell_again(s, slot, t);
-        if (r < 0)
-            return r;
-    }
-    return r >= 0 && t->size < sizeof(struct task_head) ? -EBADMSG : r;
-}
-
-static PyObject *tasks_take(PyObject *self, PyObject *arguments)
+/* watch(fd), unwatch(fd): sleep() ends when it is readable.  fileno(): of both, for others. */
+static PyObject *watch(PyObject *self, PyObject *number, int operation)
 {
     struct tasks_object *s = (struct tasks_object *)self;
-    struct taking t = {.queue = tasks_of(s)};
-    const struct task_head *head;
-    PyObject *task;
-    unsigned slot;
-    int r;
+    long fd = PyLong_AsLong(number);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = (int)fd};
 
-    if (!PyArg_ParseTuple(arguments, "I", &slot) || slot_check(s, slot) < 0)
+    if (fd == -1 && PyErr_Occurred())
         return NULL;
-    r = take_first(s, slot, &t);
-    if (r == -EPIPE)
-        Py_RETURN_NONE;
-    if (r < 0)
-        return error_raise(WHAT, r);
-    head = t.message;
-    task = Py_BuildValue("(Ky#)", (unsigned long long)head->number,
-                         (const char *)(head + 1), (Py_ssize_t)(t.size - sizeof(*head)));
-    /* T2; also where there is no memory for it: the pool then has a loss, and not nothing */
-    atomic_store(record_of(s, slot), head->number);
-    piu_queue_drop(t.queue, t.message);
-    return task;
+    if (epoll_ctl(s->epoll, operation, (int)fd, &event) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
 }
 
-static PyObject *tasks_finish(PyObject *self, PyObject *arguments)
+static PyObject *tasks_watch(PyObject *self, PyObject *fd)
 {
-    struct tasks_object *s = (struct tasks_object *)self;
-    unsigned long long number;
-    Py_buffer body;
-    unsigned slot;
-    int r;
-
-    if (!PyArg_ParseTuple(arguments, "IKy*", &slot, &number, &body))
-        return NULL;
-    r = slot_check(s, slot) < 0 ? -EINVAL
-                                : result_put(s, number, RESULT_DONE, slot, &body);
-    PyBuffer_Release(&body);
-    if (r == 0)
-        atomic_store(record_of(s, slot), 0);
-    return none_or(r);
+    return watch(self, fd, EPOLL_CTL_ADD);
 }
 
-/* ---- The type ----------------------------------------------------------------------------- */
+static PyObject *tasks_unwatch(PyObject *self, PyObject *fd)
+{
+    return watch(self, fd, EPOLL_CTL_DEL);
+}
 
+static PyObject *tasks_fileno(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(((struct tasks_object *)self)->epoll);
+}
+
+/* ---- Making and ending -------------------------------------------------------------------------- */
+
+/* For spawn and forkserver: the bell is duplicated for the child. */
 static PyObject *tasks_reduce(PyObject *self, PyObject *unused)
 {
     struct tasks_object *s = (struct tasks_object *)self;
-    PyObject *extra = Py_BuildValue("(y#y#I)", (const char *)&s->results.handle,
-                                    (Py_ssize_t)sizeof(struct piu_handle),
-                                    (const char *)&s->records.handle,
-                                    (Py_ssize_t)sizeof(struct piu_handle), s->slots);
+    PyObject *duplicate, *extra;
 
     (void)unused;
+    if (!handle_may_travel(s->shared.state))
+        return error_not_spawning(self);
+    duplicate = PyObject_CallMethod(s->shared.state->reduction, "DupFd", "i", s->bell);
+    if (!duplicate)
+        return NULL;
+    extra = Py_BuildValue("(y#y#IN)", (const char *)&s->results.handle,
+                          (Py_ssize_t)sizeof(struct piu_handle),
+                          (const char *)&s->board.handle,
+                          (Py_ssize_t)sizeof(struct piu_handle), s->slots, duplicate);
     return extra ? shared_reduce(self, extra) : NULL;
+}
+
+static int bell_from(struct tasks_object *s, PyObject *duplicate)
+{
+    PyObject *number = PyObject_CallMethod(duplicate, "detach", NULL);
+    long fd = number ? PyLong_AsLong(number) : -1;
+
+    Py_XDECREF(number);
+    s->bell = (int)fd;
+    return fd < 0 ? -1 : 0;
 }
 
 static PyObject *tasks_from_handle(PyObject *type, PyObject *const *arguments,
                                    Py_ssize_t count)
 {
-    PyObject *self = shared_from_handle((PyTypeObject *)type, WHAT, arguments, count);
+    PyObject *self = shared_from_handle((PyTypeObject *)type, POOL, arguments, count);
     struct tasks_object *s = (struct tasks_object *)self;
-    PyObject *results, *records;
+    PyObject *results, *board, *duplicate;
 
-    if (self && (!PyArg_ParseTuple(arguments[1], "SSI", &results, &records, &s->slots) ||
-                 handle_from_bytes(&s->results, WHAT, results) < 0 ||
-                 handle_from_bytes(&s->records, WHAT, records) < 0))
+    if (!self)
+        return NULL;
+    s->bell = s->pipe = s->epoll = -1;
+    if (!PyArg_ParseTuple(arguments[1], "SSIO", &results, &board, &s->slots,
+                          &duplicate) ||
+        handle_from_bytes(&s->results, POOL, results) < 0 ||
+        handle_from_bytes(&s->board, POOL, board) < 0 || bell_from(s, duplicate) < 0)
         Py_CLEAR(self);
     return self;
 }
@@ -303,59 +169,120 @@ static int queue_hold(struct piu_hold *ret)
     struct piu_queue *q = piu_queue_new();
 
     if (q)
-        return handle_of_queue(ret, WHAT, q);
-    error_raise(WHAT, -errno);
+        return handle_of_queue(ret, POOL, q);
+    error_raise(POOL, -errno);
+    return -1;
+}
+
+static int descriptors_fill(struct tasks_object *s)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int ends[2];
+
+    s->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (s->epoll >= 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0) {
+        s->pipe = ends[0];
+        s->bell = ends[1];
+        event.data.fd = s->pipe;
+        if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->pipe, &event) == 0)
+            return 0;
+    }
+    PyErr_SetFromErrno(PyExc_OSError);
     return -1;
 }
 
 static int tasks_fill(struct tasks_object *s, unsigned slots)
 {
     s->slots = slots;
-    return queue_hold(&s->shared.hold) < 0 || queue_hold(&s->results) < 0
+    s->finished = PyMem_Calloc(slots, sizeof(*s->finished));
+    if (!s->finished) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return descriptors_fill(s) < 0 || queue_hold(&s->shared.hold) < 0 ||
+                   queue_hold(&s->results) < 0
                ? -1
-               : handle_new(&s->records, WHAT, PIU_KIND_MEMORY, slots * sizeof(uint64_t));
+               : handle_new(&s->board, POOL, PIU_KIND_MEMORY,
+                            sizeof(struct board) + slots * sizeof(struct seat));
 }
 
 static PyObject *tasks_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    struct module_state *state = state_of_type(type);
+    struct tasks_object *s;
     PyObject *self;
     unsigned slots;
 
     (void)keywords;
-    if (!state || !PyArg_ParseTuple(arguments, "I:Tasks", &slots))
+    if (!PyArg_ParseTuple(arguments, "I:Tasks", &slots))
         return NULL;
     if (slots == 0 || slots > SLOTS_MOST)
         return PyErr_Format(PyExc_ValueError, "a pool has 1 to %u workers, not %u",
                             SLOTS_MOST, slots);
-    self = type->tp_alloc(type, 0);
+    self = shared_alloc(type);
     if (!self)
         return NULL;
-    ((struct shared_object *)self)->state = state;
-    if (tasks_fill((struct tasks_object *)self, slots) < 0)
+    s = (struct tasks_object *)self;
+    s->bell = s->pipe = s->epoll = -1;
+    if (tasks_fill(s, slots) < 0)
         Py_CLEAR(self);
     return self;
 }
 
 static void tasks_dealloc(PyObject *self)
 {
-    handle_done(&((struct tasks_object *)self)->results);
-    handle_done(&((struct tasks_object *)self)->records);
+    struct tasks_object *s = (struct tasks_object *)self;
+    const int fds[] = {s->bell, s->pipe, s->epoll};
+
+    for (int i = 0; i < 3; i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+    }
+    handle_done(&s->results);
+    handle_done(&s->board);
+    PyMem_Free(s->finished);
+    Py_CLEAR(s->kept);
     shared_dealloc(self);
 }
 
+/* CPUs that this process may use: affinity and the cgroups' quota. */
+static PyObject *cpu_count(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromUnsignedLong(piu_cpu_count());
+}
+
+static PyMethodDef functions[] = {
+    ENTRY("_cpu_count", cpu_count, METH_NOARGS,
+          "CPUs that this process may use: affinity and the cgroups' quota."),
+    {NULL, NULL, 0, NULL},
+};
+
 static PyMethodDef methods[] = {
-    ENTRY("submit", tasks_submit, METH_VARARGS, "submit(number, bytes)"),
-    ENTRY(
-        "collect", tasks_collect, METH_VARARGS,
-        "collect(list, timeout=None): appends (number, kind, slot, bytes); False: none."),
+    ENTRY("submit", tasks_submit, METH_VARARGS,
+          "submit(number, kind, function, arguments)"),
+    ENTRY("submit_chunks", tasks_submit_chunks, METH_VARARGS,
+          "submit_chunks(number, kind, function, items, chunksize, begin, whole)"),
+    ENTRY("collect", tasks_collect, METH_FASTCALL,
+          "collect(list of Chunks, inbox, spin): results that are there, or come soon."),
+    ENTRY("arm", tasks_arm, METH_NOARGS,
+          "Workers ring from now on.  True: there are results already."),
+    ENTRY("lead", tasks_lead, METH_NOARGS, "The caller collects: workers need not ring."),
+    ENTRY("sleep", tasks_sleep, METH_O,
+          "sleep(timeout): until a result is there, or what is watched is readable."),
+    ENTRY("ring", tasks_ring, METH_NOARGS, "Ends sleep()."),
+    ENTRY("watch", tasks_watch, METH_O, "watch(fd): sleep() ends when it is readable."),
+    ENTRY("unwatch", tasks_unwatch, METH_O, NULL),
+    ENTRY("fileno", tasks_fileno, METH_NOARGS, "Readable when sleep() would end."),
     ENTRY("started", tasks_started, METH_VARARGS,
           "started(slot): the task that its worker has begun; 0: none."),
+    ENTRY("finished", tasks_finished, METH_VARARGS,
+          "finished(slot): tasks of its worker whose results were collected."),
     ENTRY("clear", tasks_clear, METH_VARARGS, "clear(slot): for another worker."),
-    ENTRY("shutdown", tasks_shutdown, METH_NOARGS, "No more tasks: take() gives None."),
+    ENTRY("shutdown", tasks_shutdown, METH_NOARGS, "No more tasks: workers end."),
     ENTRY("qsize", tasks_qsize, METH_NOARGS, "Tasks that nobody has taken."),
-    ENTRY("take", tasks_take, METH_VARARGS, "take(slot): (number, bytes), or None."),
-    ENTRY("finish", tasks_finish, METH_VARARGS, "finish(slot, number, bytes)"),
+    ENTRY("work", tasks_work, METH_VARARGS,
+          "work(slot, most, failed, unsent): do tasks, at most so many (0: no limit)."),
     ENTRY("__reduce__", tasks_reduce, METH_NOARGS, NULL),
     ENTRY("_from_handle", tasks_from_handle, METH_FASTCALL | METH_CLASS, NULL),
     {NULL, NULL, 0, NULL},
@@ -379,8 +306,25 @@ static PyType_Spec spec = {
 
 int tasks_type_add(PyObject *module)
 {
-    if (module_add_type(module, &spec, NULL) < 0 ||
-        PyModule_AddIntConstant(module, "TASK_DONE", RESULT_DONE) < 0)
-        return -1;
-    return PyModule_AddIntConstant(module, "TASK_AGAIN", RESULT_AGAIN);
+    static const struct {
+        const char *name;
+        int value;
+    } constants[] = {
+        {"TASK_CALL", TASK_CALL},       {"TASK_MAP", TASK_MAP},
+        {"TASK_STARMAP", TASK_STARMAP}, {"TASK_WHOLE", TASK_WHOLE},
+        {"DONE", RESULT_DONE},          {"FAILED", RESULT_FAILED},
+        {"AGAIN", RESULT_AGAIN},        {"BROKEN", RESULT_BROKEN},
+        {"COMPLETE", RESULT_COMPLETE},
+    };
+    struct module_state *s = state_of_module(module);
+
+    for (size_t i = 0; i < sizeof(constants) / sizeof(constants[0]); i++) {
+        if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0)
+            return -1;
+    }
+    return module_import("multiprocessing.reduction", NULL, &s->reduction) < 0 ||
+                   PyModule_AddFunctions(module, functions) < 0 ||
+                   chunks_type_add(module) < 0
+               ? -1
+               : module_add_type(module, &spec, NULL);
 }

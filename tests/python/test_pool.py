@@ -5,9 +5,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 from multiprocessing import pool as stock
+from unittest import mock
 
 import children
 import piu
@@ -70,7 +72,110 @@ def keep_event(event):
     event_of_worker = event
 
 
+def add_to_shared(lock, queue, x):
+    with lock:
+        queue.put(x)
+    return lock
+
+
+class Counter:
+    calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return self.calls
+
+
 class PoolTest(unittest.TestCase):
+
+    def test_objects_of_piu_go_to_running_pools_and_come_back(self):
+        for method in children.METHODS:
+            with piu.get_context(method).Pool(2) as pool:
+                pool.map(square, range(4), 1)
+                lock, queue = piu.Lock(), piu.Queue()
+                back = pool.starmap(add_to_shared, [(lock, queue, x) for x in range(4)], 1)
+                self.assertEqual(sorted(queue.get() for _ in range(4)), [0, 1, 2, 3])
+                with back[0]:
+                    self.assertFalse(lock.acquire(False))
+
+    def test_a_function_with_state_comes_anew_with_each_chunk(self):
+        with piu.Pool(1) as pool:
+            self.assertEqual(pool.map(Counter(), range(4), 2), [1, 2, 1, 2])
+            self.assertEqual(pool.apply(Counter(), (1,)), 1)
+
+    def test_large_arguments_and_results(self):
+        data = [bytes([i]) * (1 << 20) for i in range(4)] + [bytearray(5 << 20)]
+        with piu.Pool(2) as pool:
+            self.assertEqual(pool.map(bytes, data, 1), [bytes(d) for d in data])
+
+    def test_two_pools_have_one_helper_and_a_fork_has_none(self):
+        with piu.Pool(1) as pool, piu.Pool(1) as other:
+            self.assertEqual(pool.apply_async(square, (2,)).get(), 4)
+            self.assertEqual(other.apply_async(square, (3,)).get(), 9)
+            names = [t.name for t in threading.enumerate()]
+            self.assertEqual(names.count('piu helper'), 1)
+            pid = os.fork()
+            if pid == 0:
+                os._exit(threading.active_count() - 1)
+            self.assertEqual(os.waitpid(pid, 0)[1], 0)
+            called = threading.Event()  # it goes on in the parent
+            pool.apply_async(square, (2,), callback=lambda _: called.set())
+            called.wait()
+
+    def test_before_a_fork_no_other_thread_runs(self):
+        # hooks run in the reverse order of their making: this one after piu's
+        program = ('import os\n'
+                   'counts = []\n'
+                   'os.register_at_fork(before=lambda: counts.append(os.listdir("/proc/self/task")))\n'
+                   'import piu\n'
+                   'with piu.Pool(1) as pool:\n'
+                   '    pool.apply_async(abs, (-2,)).get()\n'
+                   '    if os.fork() == 0: os._exit(0)\n'
+                   '    os.wait()\n'
+                   '    print(len(counts[-1]), len(os.listdir("/proc/self/task")))\n')
+        self.assertEqual(subprocess.check_output([sys.executable, '-c', program]), b'1 2\n')
+
+    def test_a_death_is_noticed_at_once(self):
+        with piu.Pool(1) as pool:
+            pool.apply(square, (2,))
+            piu.pool.Engine.look, look = lambda self: looks.append(look(self)), piu.pool.Engine.look
+            try:
+                looks = []
+                self.assertRaises(piu.WorkerLost, pool.apply, die)
+                self.assertLess(len(looks), 5)  # it is woken, and does not ask again and again
+            finally:
+                piu.pool.Engine.look = look
+
+    def test_deaths_one_after_the_other_with_tasks_done_between_are_no_storm(self):
+        with piu.Pool(1) as pool:
+            for _ in range(6):
+                os.kill(pool._pool[0].pid, signal.SIGKILL)
+                pool._pool[0].join()
+                self.assertEqual(pool.apply(square, (3,)), 9)
+
+    def test_a_loss_says_whether_it_was_the_oom_killer(self):
+        with piu.Pool(1) as pool:
+            for oom in None, False, True:
+                with mock.patch('piu._engine.Engine.was_oom', lambda engine, w: oom):
+                    with self.assertRaises(piu.WorkerLost) as caught:
+                        pool.apply(die)
+                    self.assertIs(caught.exception.oom, oom)
+                    self.assertEqual('OOM' in str(caught.exception), oom is not None)
+
+    def test_the_counter_of_the_oom_killer_is_read(self):
+        from piu import _losses
+        with tempfile.NamedTemporaryFile('w') as file:
+            file.write('oom 3\noom_kill 2\n')
+            file.flush()
+            with mock.patch.object(_losses, '_counter_path', lambda: file.name):
+                self.assertEqual(_losses.oom_kills(), 2)
+        with mock.patch.object(_losses, '_counter_path', lambda: None):
+            self.assertIsNone(_losses.oom_kills())
+
+    def test_without_a_number_there_are_as_many_workers_as_cpus_may_be_used(self):
+        with piu.Pool() as pool:
+            self.assertEqual(pool._processes, piu._piu._cpu_count())
+            self.assertLessEqual(pool._processes, len(os.sched_getaffinity(0)))
 
     def test_it_is_one_of_the_stdlib_s(self):
         with piu.Pool(1) as pool:

@@ -1,6 +1,8 @@
 """What a Pool and its workers share: no task is run twice and none is forgotten."""
 
+import os
 import pickle
+import select
 import signal
 import unittest
 
@@ -9,45 +11,59 @@ import piu
 from piu import _piu
 
 
-def work(tasks, slot):
-    """A worker: until there is no more."""
-    while (task := tasks.take(slot)) is not None:
-        number, body = task
-        tasks.finish(slot, number, body * 2)
+def double(x):
+    return x * 2
 
 
-def take_and_die(tasks, slot):
-    tasks.take(slot)
+def die(*_):
     children.die()
 
 
-def finish_and_die(tasks, slot):
-    number, body = tasks.take(slot)
-    tasks.finish(slot, number, body)
+def fail(*_):
+    raise KeyError('of the task')
+
+
+def bare(error, function):
+    return error
+
+
+def unsent(why, value):
+    return TypeError(f'unsent: {why}')
+
+
+def work(tasks, slot, most=0):
+    tasks.work(slot, most, bare, unsent)
+
+
+def work_and_die(tasks, slot, most):
+    work(tasks, slot, most)
     children.die()
 
 
-def wait_for_task(tasks, slot, ready):
-    ready.set()
-    tasks.take(slot)
+DOUBLE = pickle.dumps(double)
+DIE = pickle.dumps(die)
 
 
-def collected(tasks, count):
-    results = []
-    while len(results) < count:
-        tasks.collect(results)
-    return results
+def submit(tasks, number, *args, function=DOUBLE):
+    tasks.submit(number, _piu.TASK_CALL, function, args)
+
+
+def collected(tasks, count, jobs=()):
+    inbox = []
+    while len(inbox) < count:
+        tasks.collect(list(jobs), inbox, True)
+    return inbox
 
 
 class TasksTest(unittest.TestCase):
 
-    def test_workers_of_all_methods_take_tasks_until_shutdown(self):
+    def test_workers_of_all_methods_do_tasks_until_shutdown(self):
         for method in children.METHODS:
             context = piu.get_context(method)
             tasks = _piu.Tasks(2)
             for number in range(1, 21):
-                tasks.submit(number, b'%d' % number)
-            tasks.submit(21, bytes(1 << 20))
+                submit(tasks, number, number)
+            submit(tasks, 21, bytes(1 << 20))
             workers = [context.Process(target=work, args=(tasks, slot)) for slot in (0, 1)]
             for worker in workers:
                 worker.start()
@@ -56,52 +72,107 @@ class TasksTest(unittest.TestCase):
             for worker in workers:
                 worker.join()
                 self.assertEqual(worker.exitcode, 0)
-            self.assertEqual({result[0]: result[3] for result in results},
-                             {**{n: b'%d' % n * 2 for n in range(1, 21)}, 21: bytes(2 << 20)})
-            self.assertEqual({result[1] for result in results}, {_piu.TASK_DONE})
+            self.assertEqual({r[0]: r[3] for r in results},
+                             {**{n: n * 2 for n in range(1, 21)}, 21: bytes(2 << 20)})
+            self.assertEqual({r[1] for r in results}, {_piu.DONE})
             self.assertEqual(tasks.qsize(), 0)
+            self.assertEqual(tasks.finished(0) + tasks.finished(1), 21)
 
-    def test_the_record_of_a_killed_worker_names_what_it_had_begun(self):
+    def test_the_seat_of_a_killed_worker_names_what_it_had_begun(self):
         for method in children.METHODS:
             tasks = _piu.Tasks(3)
-            tasks.submit(7, b'a')
-            tasks.submit(8, b'b')
-            code = children.run(piu.get_context(method), take_and_die, tasks, 2)
+            submit(tasks, 7, 1, function=DIE)
+            submit(tasks, 8, 1)
+            code = children.run(piu.get_context(method), work, tasks, 2)
             self.assertEqual(code, -signal.SIGKILL)
             self.assertEqual([tasks.started(slot) for slot in range(3)], [0, 0, 7])
             tasks.clear(2)
             self.assertEqual(tasks.started(2), 0)
-            self.assertEqual(tasks.take(0), (8, b'b'))  # the other one has not suffered
+            work(tasks, 0, 1)  # the other one has not suffered
+            self.assertEqual(collected(tasks, 1), [(8, _piu.DONE, 0, 2)])
 
     def test_killed_after_its_result_it_had_begun_nothing(self):
         tasks = _piu.Tasks(1)
-        tasks.submit(7, b'a')
-        children.run(piu.get_context('fork'), finish_and_die, tasks, 0)
+        submit(tasks, 7, 1)
+        children.run(piu.get_context('fork'), work_and_die, tasks, 0, 1)
         self.assertEqual(tasks.started(0), 0)
-        self.assertEqual(collected(tasks, 1), [(7, _piu.TASK_DONE, 0, b'a')])
+        self.assertEqual(collected(tasks, 1), [(7, _piu.DONE, 0, 2)])
 
     def test_a_worker_killed_while_it_waits_takes_no_task_with_it(self):
-        tasks, ready = _piu.Tasks(2), piu.Event()
-        worker = piu.get_context('fork').Process(target=wait_for_task, args=(tasks, 0, ready))
+        tasks = _piu.Tasks(2)
+        worker = piu.get_context('fork').Process(target=work, args=(tasks, 0))
         worker.start()
-        ready.wait()
+        submit(tasks, 1, 1)
+        collected(tasks, 1)
         worker.kill()
         worker.join()
-        tasks.submit(1, b'')
+        submit(tasks, 2, 1)
         self.assertEqual(tasks.started(0), 0)
-        self.assertEqual(tasks.take(1), (1, b''))
+        work(tasks, 1, 1)
+        self.assertEqual(collected(tasks, 1), [(2, _piu.DONE, 1, 2)])
 
-    def test_collect_out_of_time_is_false(self):
-        tasks, results = _piu.Tasks(1), []
-        self.assertIs(tasks.collect(results, 0), False)
-        self.assertIs(tasks.collect(results, 0.01), False)
-        self.assertEqual(results, [])
+    def test_chunks_are_filled_without_an_entry_for_each(self):
+        tasks, values = _piu.Tasks(1), [None] * 10
+        chunks = _piu.Chunks(5, 3, values)
+        self.assertIsNone(tasks.submit_chunks(5, _piu.TASK_MAP, DOUBLE, list(range(10)), 3, 0, None))
+        work(tasks, 0, 4)
+        self.assertEqual(collected(tasks, 1, [chunks]), [(8, _piu.COMPLETE, 0, chunks)])
+        self.assertEqual(values, [n * 2 for n in range(10)])
+        self.assertEqual(chunks.left, 0)
+
+    def test_a_chunk_that_cannot_be_sent_is_named_and_the_rest_goes_on(self):
+        tasks, items = _piu.Tasks(1), [1, lambda: 1, 3]
+        chunks = _piu.Chunks(1, 1, [None] * 3)
+        i, error = tasks.submit_chunks(1, _piu.TASK_MAP, DOUBLE, items, 1, 0, None)
+        self.assertEqual((i, type(error)), (1, AttributeError))
+        self.assertEqual(chunks.skip(1), 2)
+        self.assertEqual(chunks.skip(1), 2)  # once
+        self.assertIsNone(tasks.submit_chunks(1, _piu.TASK_MAP, DOUBLE, items, 1, 2, None))
+        work(tasks, 0, 2)
+        self.assertEqual(len(collected(tasks, 1, [chunks])), 1)
+        self.assertIsNone(chunks.find(1))
+        self.assertRaises(IndexError, chunks.skip, 3)
+
+    def test_what_a_task_raises_and_what_cannot_be_sent_are_results(self):
+        tasks = _piu.Tasks(1)
+        submit(tasks, 1, function=pickle.dumps(fail))
+        tasks.submit(2, _piu.TASK_CALL | _piu.TASK_WHOLE, b'', (eval, ('lambda: 1',), {}))
+        tasks.submit(3, _piu.TASK_STARMAP, pickle.dumps(pow), ((2, 3), (3, 2)))
+        work(tasks, 0, 3)
+        failed, unsendable, star = collected(tasks, 3)
+        self.assertEqual((failed[1], type(failed[3])), (_piu.FAILED, KeyError))
+        self.assertEqual((unsendable[1], type(unsendable[3])), (_piu.FAILED, TypeError))
+        self.assertEqual(star[3], [8, 9])
+
+    def test_objects_of_piu_travel(self):
+        tasks, lock = _piu.Tasks(1), piu.Lock()
+        submit(tasks, 1, lock, function=pickle.dumps(piu.synchronize.Lock.acquire))
+        del lock
+        work(tasks, 0, 1)
+        self.assertEqual(collected(tasks, 1)[0][3], True)
+
+    def test_sleep_ends_with_a_result_and_with_what_is_watched(self):
+        tasks = _piu.Tasks(1)
+        self.assertIs(tasks.sleep(0), False)
+        self.assertIs(tasks.arm(), False)
+        submit(tasks, 1, 1)
+        work(tasks, 0, 1)
+        self.assertTrue(select.select([tasks], [], [], 30)[0])
+        self.assertIs(tasks.sleep(30), False)
+        self.assertEqual(len(collected(tasks, 1)), 1)
+        reader, writer = os.pipe()
+        tasks.watch(reader)
+        os.close(writer)
+        self.assertIs(tasks.sleep(30), True)
+        tasks.unwatch(reader)
+        self.assertIs(tasks.sleep(0), False)
+        os.close(reader)
 
     def test_no_slot_is_an_error(self):
         tasks = _piu.Tasks(2)
-        for call in tasks.started, tasks.clear, tasks.take:
+        for call in tasks.started, tasks.clear, tasks.finished:
             self.assertRaisesRegex(IndexError, 'no slot 2', call, 2)
-        self.assertRaisesRegex(IndexError, 'no slot 2', tasks.finish, 2, 1, b'')
+        self.assertRaisesRegex(IndexError, 'no slot 2', work, tasks, 2)
         self.assertRaises(ValueError, _piu.Tasks, 0)
 
     def test_it_goes_to_children_alone(self):
@@ -109,11 +180,11 @@ class TasksTest(unittest.TestCase):
 
     def test_after_shutdown_submit_says_so(self):
         tasks = _piu.Tasks(1)
-        tasks.submit(1, b'')
+        submit(tasks, 1, 1)
         tasks.shutdown()
-        self.assertRaises(BrokenPipeError, tasks.submit, 2, b'')
-        self.assertEqual(tasks.take(0), (1, b''))
-        self.assertIsNone(tasks.take(0))
+        self.assertRaises(BrokenPipeError, submit, tasks, 2, 1)
+        work(tasks, 0)
+        self.assertEqual(collected(tasks, 1), [(1, _piu.DONE, 0, 2)])
 
 
 if __name__ == '__main__':

@@ -1,0 +1,227 @@
+/* The pool's side of results: collected many at once, without a line of Python for each. */
+#include "errors.h"
+#include "tasks.h"
+#include "wait.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define AT_ONCE 4096 /* results; then the caller looks at other things, too */
+
+/* ---- One result ------------------------------------------------------------------------------- */
+
+static int inbox_add(PyObject *inbox, const struct result_head *head, unsigned kind,
+                     PyObject *value)
+{
+    PyObject *entry = Py_BuildValue("(KIIO)", (unsigned long long)head->number, kind,
+                                    head->slot, value);
+    int r = entry ? PyList_Append(inbox, entry) : -1;
+
+    Py_XDECREF(entry);
+    return r;
+}
+
+/* Those whose task this is; NULL: none. */
+static PyObject *chunks_find(PyObject *jobs, uint64_t number, Py_ssize_t *index)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(jobs); i++) {
+        if (chunks_have(PyList_GET_ITEM(jobs, i), number, index))
+            return PyList_GET_ITEM(jobs, i);
+    }
+    return NULL;
+}
+
+static int settle(PyObject *jobs, PyObject *inbox, const struct result_head *head,
+                  PyObject *value)
+{
+    Py_ssize_t index;
+    PyObject *chunks = head->kind == RESULT_DONE && PyList_CheckExact(value)
+                           ? chunks_find(jobs, head->number, &index)
+                           : NULL;
+    int r;
+
+    if (!chunks)
+        return inbox_add(inbox, head, head->kind, value);
+    r = chunks_store(chunks, index, value);
+    return r <= 0 ? r : inbox_add(inbox, head, RESULT_COMPLETE, chunks);
+}
+
+/* It cannot be unpickled: an entry that says so, unless a signal handler raised. */
+static int settle_broken(PyObject *inbox, const struct result_head *head)
+{
+    PyObject *type, *error, *trace;
+    int r;
+
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    PyErr_Fetch(&type, &error, &trace);
+    PyErr_NormalizeException(&type, &error, &trace);
+    r = inbox_add(inbox, head, RESULT_BROKEN, error);
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(trace);
+    return r;
+}
+
+/*
+ * -1 with an exception: this result is to be kept.  Only unpickling runs Python, and so a signal
+ * handler; a result without a pickle is settled as one.
+ */
+static int take_in(struct tasks_object *s, PyObject *jobs, PyObject *inbox,
+                   const unsigned char *bytes, size_t size)
+{
+    struct result_head head;
+    PyObject *value;
+    int r;
+
+    if (size < sizeof(head)) {
+        error_raise(POOL, -EBADMSG);
+        return -1;
+    }
+    memcpy(&head, bytes, sizeof(head));
+    value = message_read(s->shared.state, bytes + sizeof(head), size - sizeof(head));
+    r = value ? settle(jobs, inbox, &head, value) : settle_broken(inbox, &head);
+    Py_XDECREF(value);
+    if (r == 0 && s->finished && head.kind != RESULT_AGAIN && head.slot < s->slots)
+        s->finished[head.slot]++;
+    return r;
+}
+
+static void keep(struct tasks_object *s, const unsigned char *bytes, size_t size)
+{
+    PyObject *type, *error, *trace;
+
+    PyErr_Fetch(&type, &error, &trace);
+    Py_XSETREF(s->kept, PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size));
+    PyErr_Restore(type, error, trace);
+}
+
+/* ---- Collecting ---------------------------------------------------------------------------------- */
+
+static int collect_kept(struct tasks_object *s, PyObject *jobs, PyObject *inbox)
+{
+    PyObject *kept = s->kept;
+    int r;
+
+    if (!kept)
+        return 0;
+    s->kept = NULL;
+    r = take_in(s, jobs, inbox, (const unsigned char *)PyBytes_AS_STRING(kept),
+                (size_t)PyBytes_GET_SIZE(kept));
+    if (r < 0 && PyErr_Occurred() && !s->kept)
+        s->kept = Py_NewRef(kept);
+    Py_DECREF(kept);
+    return r < 0 ? -1 : 1;
+}
+
+static int collect_large(struct tasks_object *s, PyObject *jobs, PyObject *inbox)
+{
+    void *message;
+    size_t size;
+    int r = piu_queue_take(results_of(s), &message, &size, PIU_NOW);
+
+    if (r < 0)
+        return r;
+    r = take_in(s, jobs, inbox, message, size);
+    if (r < 0)
+        keep(s, message, size);
+    piu_queue_drop(results_of(s), message);
+    return r < 0 ? -1 : 1;
+}
+
+/* 1: one was collected; 0: none is there; -1 with an exception. */
+static int collect_one(struct tasks_object *s, PyObject *jobs, PyObject *inbox)
+{
+    unsigned char bytes[MESSAGE_SMALL];
+    size_t size = sizeof(bytes);
+    int r = piu_queue_get(results_of(s), bytes, &size, PIU_NOW);
+
+    if (r >= 0) {
+        r = take_in(s, jobs, inbox, bytes, size);
+        if (r < 0)
+            keep(s, bytes, size);
+        return r < 0 ? -1 : 1;
+    }
+    if (r == -EMSGSIZE)
+        r = collect_large(s, jobs, inbox);
+    if (r == -ETIMEDOUT || r == -EINTR)
+        return 0;
+    if (r < 0 && !PyErr_Occurred())
+        error_raise(POOL, r);
+    return r < 0 ? -1 : r;
+}
+
+PyObject *tasks_collect(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    struct tasks_object *s = (struct tasks_object *)self;
+    long collected = 0;
+    int r;
+
+    if (count != 3 || !PyList_CheckExact(arguments[0]) ||
+        !PyList_CheckExact(arguments[1])) {
+        PyErr_SetString(PyExc_TypeError, "collect() takes two lists and a bool");
+        return NULL;
+    }
+    r = collect_kept(s, arguments[0], arguments[1]);
+    if (r == 0 && arguments[2] == Py_True)
+        queue_spin(results_of(s), NULL, &s->patient);
+    while (r >= 0 && collected < AT_ONCE) {
+        r = collect_one(s, arguments[0], arguments[1]);
+        if (r == 0)
+            break;
+        collected++;
+    }
+    return r < 0 ? NULL : PyLong_FromLong(collected);
+}
+
+/* ---- Sleeping -------------------------------------------------------------------------------------- */
+
+static bool arm(struct tasks_object *s)
+{
+    atomic_store_explicit(&board_of(s)->asleep, 1, memory_order_relaxed);
+    /* for the fence in pool_wake() (T5) */
+    atomic_thread_fence(memory_order_seq_cst);
+    return s->kept || piu_queue_qsize(results_of(s)) > 0;
+}
+
+PyObject *tasks_arm(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(arm((struct tasks_object *)self));
+}
+
+PyObject *tasks_lead(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    atomic_store_explicit(&board_of((struct tasks_object *)self)->asleep, 0,
+                          memory_order_relaxed);
+    Py_RETURN_NONE;
+}
+
+/* True: something that is watched is readable. */
+PyObject *tasks_sleep(PyObject *self, PyObject *timeout)
+{
+    struct tasks_object *s = (struct tasks_object *)self;
+    double seconds = PyFloat_AsDouble(timeout);
+    struct epoll_event events[8];
+    bool watched = false;
+    int count;
+
+    if (seconds == -1 && PyErr_Occurred())
+        return NULL;
+    count = seconds <= 0 || arm(s) ? 0 : (int)(seconds * 1000) + 1;
+    Py_BEGIN_ALLOW_THREADS count = epoll_wait(s->epoll, events, 8, count);
+    Py_END_ALLOW_THREADS atomic_store_explicit(&board_of(s)->asleep, 0,
+                                               memory_order_relaxed);
+    if (count < 0 && errno != EINTR)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    for (int i = 0; i < count; i++) {
+        char bytes[64];
+
+        if (events[i].data.fd != s->pipe)
+            watched = true;
+        else if (read(s->pipe, bytes, sizeof(bytes)) < 0)
+            continue; /* another thread was faster */
+    }
+    return PyErr_CheckSignals() < 0 ? NULL : PyBool_FromLong(watched);
+}

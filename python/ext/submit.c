@@ -1,0 +1,235 @@
+/* Submission, and what both sides do: put, wake, spin.  See tasks.h. */
+#include "errors.h"
+#include "tasks.h"
+
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LONG_PUT ((size_t)256 << 10) /* bytes; from here on others may have the GIL */
+#define SIGNALS  1024                /* submissions between two looks at signals */
+
+#define SPIN_PURE    (5 * 1000) /* ns; then with yields */
+#define SPIN_MOST    (40 * 1000)
+#define SPIN_PATIENT (4 * 1000)
+
+/* ---- Putting, waking, spinning ------------------------------------------------------------ */
+
+static int put_small(struct piu_queue *q, const void *head, size_t size,
+                     const struct message *m)
+{
+    unsigned char bytes[MESSAGE_SMALL];
+
+    memcpy(bytes, head, size);
+    memcpy(bytes + size, m->small, m->size);
+    return piu_queue_put(q, bytes, size + m->size, PIU_FOREVER);
+}
+
+static int put_large(struct piu_queue *q, const void *head, size_t size,
+                     struct message *m)
+{
+    size_t all = size + m->size;
+    void *place;
+    int r;
+
+    if (all < LONG_PUT)
+        r = piu_queue_reserve(q, all, &place, PIU_FOREVER);
+    else {
+        Py_BEGIN_ALLOW_THREADS r = piu_queue_reserve(q, all, &place, PIU_FOREVER);
+        Py_END_ALLOW_THREADS
+    }
+    if (r < 0)
+        return r;
+    memcpy(place, head, size);
+    if (m->size <= MESSAGE_SMALL)
+        memcpy((unsigned char *)place + size, m->small, m->size);
+    else
+        r = message_write(m, (unsigned char *)place + size) < 0 ? -EBADMSG : 0;
+    if (r == 0)
+        r = piu_queue_commit(q, place);
+    if (r < 0)
+        piu_queue_abort(q, place);
+    return r;
+}
+
+int parts_put(struct piu_queue *q, const void *head, size_t size, struct message *m)
+{
+    int r = size + m->size <= MESSAGE_SMALL ? put_small(q, head, size, m)
+                                            : put_large(q, head, size, m);
+
+    if (r < 0)
+        message_drop(m);
+    else
+        message_done(m);
+    return r;
+}
+
+void workers_wake(const struct tasks_object *self)
+{
+    struct seat *sleeper = NULL;
+
+    /* for the fence in fall_asleep() of work.c (T5) */
+    atomic_thread_fence(memory_order_seq_cst);
+    for (unsigned i = 0; i < self->slots; i++) {
+        struct seat *seat = seat_of(self, i);
+        uint32_t state = atomic_load_explicit(&seat->state, memory_order_relaxed);
+
+        if (state == SEAT_LOOKING)
+            return;
+        if (state == SEAT_ASLEEP && !sleeper)
+            sleeper = seat;
+    }
+    if (sleeper) {
+        atomic_store_explicit(&sleeper->state, SEAT_LOOKING, memory_order_relaxed);
+        piu_event_set(&sleeper->bell);
+    }
+}
+
+void pool_wake(const struct tasks_object *self)
+{
+    /* for the fence in tasks_arm() (T5) */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&board_of(self)->asleep, memory_order_relaxed) &&
+        atomic_exchange(&board_of(self)->asleep, 0) && write(self->bell, "", 1) < 0)
+        return; /* full: then it is readable; closed: its reader has ended */
+}
+
+static int64_t now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return PIU_SEC((int64_t)t.tv_sec) + t.tv_nsec;
+}
+
+bool queue_spin(const struct piu_queue *q, const _Atomic uint32_t *shut, bool *patient)
+{
+    int64_t begin = now(), spun = 0;
+
+    while (piu_queue_qsize(q) == 0 && !(shut && atomic_load(shut))) {
+        spun = now() - begin;
+        if (spun > (*patient ? SPIN_PATIENT : SPIN_MOST)) {
+            *patient = true;
+            return false;
+        }
+        if (spun > SPIN_PURE)
+            sched_yield(); /* the other one may need this very core */
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+    if (spun < SPIN_PATIENT)
+        *patient = false;
+    return true;
+}
+
+/* ---- Submission ------------------------------------------------------------------------------ */
+
+/* The head and the function, which for one map are the same for all its tasks. */
+struct front {
+    struct task_head head;
+    unsigned char function[MESSAGE_SMALL - sizeof(struct task_head)];
+};
+
+static int front_make(struct front *front, unsigned kind, const char *function,
+                      Py_ssize_t size)
+{
+    if ((size_t)size > sizeof(front->function)) {
+        PyErr_SetString(PyExc_ValueError, "the name of the function is too long");
+        return -1;
+    }
+    front->head.kind = kind;
+    front->head.function = (uint32_t)size;
+    memcpy(front->function, function, (size_t)size);
+    return 0;
+}
+
+static int front_put(struct tasks_object *s, struct front *front, uint64_t number,
+                     PyObject *object)
+{
+    struct message m;
+    int r;
+
+    if (message_make(s->shared.state, &m, object) < 0)
+        return -1;
+    front->head.number = number;
+    r = parts_put(tasks_of(s), front, sizeof(front->head) + front->head.function, &m);
+    if (r < 0)
+        error_raise(POOL, r);
+    else
+        workers_wake(s);
+    return r < 0 ? -1 : 0;
+}
+
+/* submit(number, kind, function, arguments) */
+PyObject *tasks_submit(PyObject *self, PyObject *arguments)
+{
+    unsigned long long number;
+    const char *function;
+    struct front front;
+    PyObject *object;
+    Py_ssize_t size;
+    unsigned kind;
+
+    if (!PyArg_ParseTuple(arguments, "KIy#O", &number, &kind, &function, &size,
+                          &object) ||
+        front_make(&front, kind, function, size) < 0 ||
+        front_put((struct tasks_object *)self, &front, number, object) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* New reference: items [first, first + size) as a tuple; with a function that travels whole. */
+static PyObject *chunk_of(PyObject *items, Py_ssize_t first, Py_ssize_t size,
+                          PyObject *whole)
+{
+    Py_ssize_t last = first + size;
+    PyObject *chunk;
+
+    if (last > PyList_GET_SIZE(items))
+        last = PyList_GET_SIZE(items);
+    chunk = PyTuple_New(last - first);
+    for (Py_ssize_t i = first; chunk && i < last; i++)
+        PyTuple_SET_ITEM(chunk, i - first, Py_NewRef(PyList_GET_ITEM(items, i)));
+    return chunk && whole != Py_None ? Py_BuildValue("(ON{})", whole, chunk) : chunk;
+}
+
+/*
+ * submit_chunks(number, kind, function, items, chunksize, begin, whole): the chunks from `begin`
+ * on; task number + i has chunk i.  None: all are in; (i, exception): chunk i cannot be sent.
+ */
+PyObject *tasks_submit_chunks(PyObject *self, PyObject *arguments)
+{
+    PyObject *items, *whole, *type, *error, *trace;
+    struct tasks_object *s = (struct tasks_object *)self;
+    Py_ssize_t size, chunksize, i;
+    unsigned long long number;
+    const char *function;
+    struct front front;
+    unsigned kind;
+    int r = 0;
+
+    if (!PyArg_ParseTuple(arguments, "KIy#O!nnO", &number, &kind, &function, &size,
+                          &PyList_Type, &items, &chunksize, &i, &whole) ||
+        front_make(&front, kind, function, size) < 0)
+        return NULL;
+    if (chunksize < 1 || i < 0)
+        return PyErr_Format(PyExc_ValueError, "a chunk of %zd", chunksize);
+    for (; i * chunksize < PyList_GET_SIZE(items); i++) {
+        PyObject *chunk = chunk_of(items, i * chunksize, chunksize, whole);
+
+        r = chunk ? front_put(s, &front, number + (uint64_t)i, chunk) : -1;
+        Py_XDECREF(chunk);
+        if (r < 0 || (i % SIGNALS == SIGNALS - 1 && PyErr_CheckSignals() < 0))
+            break;
+    }
+    if (!PyErr_Occurred())
+        Py_RETURN_NONE;
+    if (r == 0 || !PyErr_ExceptionMatches(PyExc_Exception))
+        return NULL;
+    PyErr_Fetch(&type, &error, &trace);
+    PyErr_NormalizeException(&type, &error, &trace);
+    Py_XDECREF(type);
+    Py_XDECREF(trace);
+    return Py_BuildValue("(nN)", i, error);
+}

@@ -1,0 +1,303 @@
+/* A worker of a pool: takes tasks, does them, sends what they give.  See tasks.h. */
+#include "errors.h"
+#include "tasks.h"
+#include "wait.h"
+
+#define SLICE PIU_MSEC(50)
+
+struct task {
+    void *message;
+    size_t size;
+};
+
+/* The function of the task before: most often this one's, too. */
+struct worker {
+    struct tasks_object *tasks;
+    struct seat *seat;
+    unsigned slot;
+    bool patient;
+    PyObject *failed, *unsent; /* borrowed */
+    PyObject *function, *name; /* what its pickle gave, and the pickle; NULL at first */
+};
+
+/* ---- Taking ------------------------------------------------------------------------------------ */
+
+static int call_event(void *argument, int64_t timeout)
+{
+    return piu_event_wait(argument, timeout);
+}
+
+static bool has_news(const struct tasks_object *s)
+{
+    return piu_queue_qsize(tasks_of(s)) > 0 || atomic_load(&board_of(s)->shut);
+}
+
+/* 0: look again.  -EINTR: a handler raised. */
+static int fall_asleep(struct worker *w)
+{
+    int r = 0;
+
+    piu_event_clear(&w->seat->bell);
+    atomic_store_explicit(&w->seat->state, SEAT_ASLEEP, memory_order_relaxed);
+    /* for the fence in workers_wake() (T5) */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!has_news(w->tasks))
+        r = wait_in_slices(call_event, &w->seat->bell, SLICE);
+    atomic_store_explicit(&w->seat->state, SEAT_LOOKING, memory_order_relaxed);
+    return r == -EINTR ? r : 0;
+}
+
+/* As piu_queue_take(); waits for ever. */
+static int take_next(struct worker *w, struct task *t)
+{
+    struct piu_queue *q = tasks_of(w->tasks);
+    int r = piu_queue_take(q, &t->message, &t->size, PIU_NOW);
+
+    if (r != -ETIMEDOUT && r != -EINTR)
+        return r;
+    atomic_store_explicit(&w->seat->state, SEAT_LOOKING, memory_order_relaxed);
+    do {
+        r = queue_spin(q, &board_of(w->tasks)->shut, &w->patient) ? 0 : fall_asleep(w);
+        if (r == 0)
+            r = piu_queue_take(q, &t->message, &t->size, PIU_NOW);
+    } while (r == -ETIMEDOUT || (r == -EINTR && PyErr_CheckSignals() == 0));
+    atomic_store_explicit(&w->seat->state, SEAT_BUSY, memory_order_relaxed);
+    if (r >= 0 && piu_queue_qsize(q) > 0)
+        workers_wake(w->tasks); /* who put the others saw this one looking */
+    return r;
+}
+
+static int send_object(struct worker *w, uint64_t number, enum result_kind kind,
+                       PyObject *object)
+{
+    struct result_head head = {.number = number, .kind = kind, .slot = w->slot};
+    struct message m;
+    int r;
+
+    if (message_make(w->tasks->shared.state, &m, object) < 0)
+        return -1;
+    r = parts_put(results_of(w->tasks), &head, sizeof(head), &m);
+    if (r < 0)
+        error_raise(POOL, r);
+    else
+        pool_wake(w->tasks);
+    return r < 0 ? -1 : 0;
+}
+
+/*
+ * The next one to be run: 1; 0: there are no more; -1.  AGAIN is told on the way, before the
+ * message is dropped: killed between, it comes again, and is told again (T4).
+ */
+static int take_first(struct worker *w, struct task *t)
+{
+    int r;
+
+    while ((r = take_next(w, t)) == PIU_REDELIVERED &&
+           t->size >= sizeof(struct task_head)) {
+        const struct task_head *head = t->message;
+
+        if (send_object(w, head->number, RESULT_AGAIN, Py_None) < 0)
+            return -1;
+        piu_queue_drop(tasks_of(w->tasks), t->message);
+    }
+    if (r == -EPIPE)
+        return 0;
+    if (r >= 0 && t->size < sizeof(struct task_head))
+        r = -EBADMSG;
+    if (r < 0)
+        error_raise(POOL, r);
+    return r < 0 ? -1 : 1;
+}
+
+/* ---- Running ------------------------------------------------------------------------------------- */
+
+/* Borrowed: what these bytes, a pickled global, stand for. */
+static PyObject *function_of(struct worker *w, const unsigned char *bytes, size_t size)
+{
+    if (w->name && (size_t)PyBytes_GET_SIZE(w->name) == size &&
+        memcmp(PyBytes_AS_STRING(w->name), bytes, size) == 0)
+        return w->function;
+    Py_CLEAR(w->name);
+    Py_CLEAR(w->function);
+    w->name = PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);
+    if (w->name)
+        w->function = PyObject_CallOneArg(w->tasks->shared.state->unpickle, w->name);
+    if (!w->function)
+        Py_CLEAR(w->name);
+    return w->function;
+}
+
+static PyObject *star_call(PyObject *function, PyObject *item)
+{
+    PyObject *arguments = PySequence_Tuple(item), *result;
+
+    result = arguments ? PyObject_CallObject(function, arguments) : NULL;
+    Py_XDECREF(arguments);
+    return result;
+}
+
+static PyObject *map_call(PyObject *function, PyObject *items, bool star)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(items);
+    PyObject *results = PyList_New(count);
+
+    for (Py_ssize_t i = 0; results && i < count; i++) {
+        PyObject *item = PyTuple_GET_ITEM(items, i);
+        PyObject *result =
+            star ? star_call(function, item) : PyObject_CallOneArg(function, item);
+
+        if (result)
+            PyList_SET_ITEM(results, i, result);
+        else
+            Py_CLEAR(results);
+    }
+    return results;
+}
+
+static PyObject *task_call(uint32_t kind, PyObject *function, PyObject *arguments,
+                           PyObject *keywords)
+{
+    if (!PyTuple_Check(arguments)) /* as f(*arguments) has it */
+        return kind == TASK_CALL ? star_call(function, arguments) : NULL;
+    if (kind == TASK_CALL)
+        return PyObject_Call(function, arguments, keywords);
+    return map_call(function, arguments, kind == TASK_STARMAP);
+}
+
+/* What is in the message, read and dropped: (arguments), or (function, arguments, keywords). */
+static PyObject *task_read(struct worker *w, struct task *t, struct task_head *head,
+                           PyObject **function)
+{
+    const unsigned char *bytes = t->message;
+    PyObject *object = NULL;
+
+    if (head->kind & TASK_WHOLE) {
+        Py_CLEAR(w->function);
+        Py_CLEAR(w->name);
+    }
+    if (head->function > t->size - sizeof(*head))
+        PyErr_SetString(PyExc_ValueError, "the task was written over");
+    else if ((head->kind & TASK_WHOLE) ||
+             (*function = function_of(w, bytes + sizeof(*head), head->function)))
+        object =
+            message_read(w->tasks->shared.state, bytes + sizeof(*head) + head->function,
+                         t->size - sizeof(*head) - head->function);
+    piu_queue_drop(tasks_of(w->tasks), t->message);
+    return object;
+}
+
+static PyObject *task_run(struct worker *w, struct task *t, struct task_head *head)
+{
+    PyObject *function = NULL, *keywords = NULL, *arguments, *object, *result = NULL;
+
+    object = task_read(w, t, head, &function);
+    if (!object)
+        return NULL;
+    arguments = object;
+    if (!(head->kind & TASK_WHOLE) ||
+        PyArg_ParseTuple(object, "OOO", &function, &arguments, &keywords))
+        result = task_call(head->kind & ~(uint32_t)TASK_WHOLE, function, arguments,
+                           keywords && PyDict_Check(keywords) ? keywords : NULL);
+    Py_DECREF(object);
+    if (!result && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "the task was written over");
+    return result;
+}
+
+/* New reference: the exception that is set, which is an Exception; NULL: it is not. */
+static PyObject *exception_take(void)
+{
+    PyObject *type, *error, *trace;
+
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return NULL;
+    PyErr_Fetch(&type, &error, &trace);
+    PyErr_NormalizeException(&type, &error, &trace);
+    if (trace)
+        PyException_SetTraceback(error, trace);
+    Py_XDECREF(type);
+    Py_XDECREF(trace);
+    return error;
+}
+
+/* failed(exception, the function's name is a helper's) -> what is sent for it */
+static int send_failure(struct worker *w, uint64_t number)
+{
+    PyObject *error = exception_take(), *sent;
+    int r = -1;
+
+    if (!error)
+        return -1;
+    sent = PyObject_CallFunctionObjArgs(w->failed, error,
+                                        w->function ? w->function : Py_None, NULL);
+    if (sent)
+        r = send_object(w, number, RESULT_FAILED, sent);
+    if (r < 0) {
+        PyObject *why = PyErr_Occurred() ? exception_take() : NULL, *unsent = NULL;
+
+        if (why)
+            unsent = PyObject_CallFunctionObjArgs(w->unsent, why, error, NULL);
+        if (unsent)
+            r = send_object(w, number, RESULT_FAILED, unsent);
+        Py_XDECREF(why);
+        Py_XDECREF(unsent);
+    }
+    Py_DECREF(error);
+    Py_XDECREF(sent);
+    return r;
+}
+
+/* unsent(exception, result) -> the MaybeEncodingError that is sent for it */
+static int send_result(struct worker *w, uint64_t number, PyObject *result)
+{
+    PyObject *why, *unsent;
+    int r = send_object(w, number, RESULT_DONE, result);
+
+    if (r == 0)
+        return 0;
+    why = exception_take();
+    unsent = why ? PyObject_CallFunctionObjArgs(w->unsent, why, result, NULL) : NULL;
+    r = unsent ? send_object(w, number, RESULT_FAILED, unsent) : -1;
+    Py_XDECREF(why);
+    Py_XDECREF(unsent);
+    return r;
+}
+
+/* 1: done; 0: there are no more; -1: an exception that ends the worker. */
+static int work_once(struct worker *w)
+{
+    struct task_head head;
+    PyObject *result;
+    struct task t;
+    int r = take_first(w, &t);
+
+    if (r <= 0)
+        return r;
+    memcpy(&head, t.message, sizeof(head));
+    atomic_store(&w->seat->begun, head.number); /* T2 */
+    result = task_run(w, &t, &head);
+    r = result ? send_result(w, head.number, result) : send_failure(w, head.number);
+    Py_XDECREF(result);
+    if (r == 0)
+        atomic_store(&w->seat->begun, 0);
+    return r < 0 ? -1 : 1;
+}
+
+PyObject *tasks_work(PyObject *self, PyObject *arguments)
+{
+    struct worker w = {.tasks = (struct tasks_object *)self};
+    unsigned long long most;
+    int r = 1;
+
+    if (!PyArg_ParseTuple(arguments, "IKOO", &w.slot, &most, &w.failed, &w.unsent) ||
+        slot_check(w.tasks, w.slot) < 0)
+        return NULL;
+    w.seat = seat_of(w.tasks, w.slot);
+    for (unsigned long long done = 0; r > 0 && (most == 0 || done < most); done++)
+        r = work_once(&w);
+    Py_XDECREF(w.function);
+    Py_XDECREF(w.name);
+    if (r < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,436 @@
+"""The engine of a Pool: its workers, the tasks that are pending, and who looks after them.
+
+It knows no Pool, which may be collected.  `lead` is held by whoever collects: a thread that waits,
+or the helper.  What is shared with the workers, and all work for each item, is _piu.Tasks.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import deque
+from multiprocessing import connection
+from multiprocessing.pool import MaybeEncodingError
+from multiprocessing.reduction import ForkingPickler
+from types import BuiltinFunctionType, FunctionType, ModuleType
+
+from . import _piu
+from ._helper import LOOK, helper
+from ._losses import how_ended, lost, oom_kills
+from ._results import _Iterates
+
+LOOK_OFTEN = 0.05  # seconds, while a worker could not be started, or has no sentinel
+TURN = 0.05  # seconds that a thread waits before it sees whether it can lead
+KILL_AFTER = 5.0  # seconds that a worker has to end after SIGTERM
+STORM = 5.0  # seconds
+
+
+def is_global(function):
+    """Pickled by its name alone: workers need to unpickle it once only."""
+    kind = type(function)
+    return kind is FunctionType or kind is type or (
+        kind is BuiltinFunctionType and isinstance(function.__self__, ModuleType))
+
+
+class Engine:
+
+    def __init__(self, make, processes, maxtasks):
+        self.make, self.processes, self.maxtasks = make, processes, maxtasks
+        self.tasks = _piu.Tasks(processes)
+        self.workers, self.cache = [], {}
+        self.pending = {}  # by number: (result, i, task)
+        self.maps, self.jobs = {}, []  # MapResults by the number of their first task; their Chunks
+        self.last_function = None, b''
+        self.number, self.numbering = 1, threading.Lock()
+        self.inbox = []  # collected, not settled
+        self.calls = deque()  # for the helper
+        self.lead = threading.RLock()
+        self.turn, self.followers = threading.Condition(threading.Lock()), 0
+        self.pid, self.rested, self.helped = os.getpid(), False, False
+        self.ending = self.stopped = False
+        self.error = None  # why there are no workers any more
+        self.deaths = deque()  # times of those since the last task that was done
+        self.oom_kills = oom_kills()
+        self.next_look = 0.0
+
+    # -- submission
+
+    def take_numbers(self, count):
+        with self.numbering:
+            first = self.number
+            self.number += count
+        return first
+
+    def function_bytes(self, function):
+        known, data = self.last_function
+        if known is not function:
+            data = bytes(ForkingPickler.dumps(function))
+            self.last_function = function, data
+        return data
+
+    def send(self, number, task):
+        kind, function, args, kwds = task
+        if kwds or not is_global(function):
+            self.tasks.submit(number, kind | _piu.TASK_WHOLE, b'', (function, args, kwds))
+        else:
+            self.tasks.submit(number, kind, self.function_bytes(function), args)
+
+    def submit(self, result, i, function, args, kwds):
+        number = self.take_numbers(1)
+        task = self.pending[number] = result, i, (_piu.TASK_CALL, function, args, kwds)
+        try:
+            if type(args) is not tuple:
+                task = self.pending[number] = result, i, (_piu.TASK_CALL, function, tuple(args), kwds)
+            self.send(number, task[2])
+        except Exception as e:
+            self.refuse(number, e)
+        self.submitted(result._eager)
+
+    def submit_chunks(self, result, kind, function):
+        first = self.take_numbers(-(-len(result._items) // result._chunksize))
+        result._begin(first, kind, function)
+        items = result._items
+        self.maps[first] = result
+        self.jobs.append(result._chunks)
+        whole, data, begin = None, b'', 0
+        try:
+            if is_global(function):
+                data = self.function_bytes(function)
+            else:
+                kind, whole = kind | _piu.TASK_WHOLE, function
+        except Exception as e:
+            for i in range(result._chunks.left):
+                self.refuse(first + i, e)
+            return
+        while refused := self.tasks.submit_chunks(first, kind, data, items, result._chunksize, begin,
+                                                  whole):
+            self.refuse(first + refused[0], refused[1])
+            begin = refused[0] + 1
+        self.submitted(result._eager)
+
+    def refuse(self, number, error):
+        with self.lead:
+            self.end_task(number, (False, error))
+            self.run_calls()
+
+    def submitted(self, eager):
+        """eager: what is to be done with the result cannot wait for its caller."""
+        if self.error is not None:  # it broke meanwhile
+            self.fail_all(self.error)
+        if self.helped:
+            if not eager:
+                helper.note()
+            elif self.arm():
+                helper.wake()
+
+    def start_helper(self):
+        self.helped = helper.add(self)
+
+    # -- waiting
+
+    def check_process(self):
+        if os.getpid() != self.pid:
+            raise RuntimeError(f'this pool belongs to process {self.pid}: it cannot be used in '
+                               f'its child {os.getpid()}')
+
+    def wait(self, event, timeout=None):
+        self.check_process()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not event.is_set():
+            left = LOOK if deadline is None else min(LOOK, deadline - time.monotonic())
+            if left <= 0:
+                break
+            if not self.stopped and self.lead.acquire(False):
+                self.lead_until(event, left)
+            else:
+                self.follow(event, min(left, TURN))
+
+    def lead_until(self, event, left):
+        try:
+            self.tasks.lead()
+            end = time.monotonic() + left
+            while not event.is_set() and not self.stopped and left > 0:
+                self.step(left)
+                left = end - time.monotonic() if not event.is_set() else 0
+        finally:
+            self.lead.release()
+            self.pass_on()
+
+    def follow(self, event, left):
+        """Until the leader has settled something, or there is none any more."""
+        with self.turn:
+            self.followers += 1
+            try:
+                if not event.is_set():
+                    self.turn.wait(left)
+            finally:
+                self.followers -= 1
+
+    def pass_on(self):
+        """The caller has led."""
+        if self.followers:
+            self.tell_followers()
+        if self.rested:
+            helper.resume(self)
+        elif self.helped and (self.calls or self.arm()):
+            helper.wake()
+
+    def tell_followers(self):
+        with self.turn:
+            self.turn.notify_all()
+
+    def arm(self):
+        """Workers tell from now on.  True: there is something already."""
+        return bool(self.cache) and not self.rested and not self.stopped and self.tasks.arm()
+
+    def serve(self):
+        """By the helper: what there is to do.  False: there will be no more."""
+        self.run_calls()
+        if self.lead.acquire(False):
+            try:
+                self.step(0)
+            finally:
+                self.lead.release()
+            self.run_calls()
+            if self.followers:
+                self.tell_followers()
+        else:
+            helper.rest(self)
+        if self.ending and not self.cache and not self.stopped:
+            self.tasks.shutdown()
+            return False
+        return not self.stopped
+
+    def step(self, timeout):
+        """`lead` is held."""
+        if not self.inbox and not self.tasks.collect(self.jobs, self.inbox, timeout > 0):
+            if self.tasks.sleep(min(timeout, self.next_look - time.monotonic())) or (
+                    time.monotonic() >= self.next_look):
+                self.look()
+        self.settle()
+        self.run_calls()
+
+    def later(self, call):
+        """A callback, or what else must not be cut off: the helper's."""
+        self.calls.append(call)
+
+    def run_calls(self):
+        if not self.calls:
+            return
+        if self.helped and helper.is_alive() and not helper.is_current():
+            return helper.wake()
+        while self.calls:
+            self.calls.popleft()()
+        self.tasks.ring()
+        if self.followers:
+            self.tell_followers()
+
+    # -- results
+
+    def settle(self):
+        """An entry stays in the inbox until it is settled: Ctrl-C may come at any place."""
+        if self.inbox:
+            self.deaths.clear()
+        while self.inbox:
+            number, kind, slot, value = self.inbox[0]
+            if kind == _piu.AGAIN:
+                self.again(number)
+            elif kind == _piu.COMPLETE:
+                for result in [r for r in list(self.maps.values()) if r._chunks is value]:
+                    result._complete()
+            else:
+                if kind == _piu.BROKEN:
+                    value = self.broken(number, value)
+                self.end_task(number, (kind == _piu.DONE, value))
+            del self.inbox[:1]
+        if self.followers:
+            self.tell_followers()
+
+    def find(self, number):
+        """(result, i) of a pending task; None."""
+        task = self.pending.get(number)
+        if task is not None:
+            return task[:2]
+        for result in list(self.maps.values()):
+            i = result._chunks.find(number)
+            if i is not None:
+                return result, i
+        return None
+
+    def task_of(self, number, result, i):
+        return self.pending[number][2] if number in self.pending else result._task(i)
+
+    def broken(self, number, error):
+        found = self.find(number)
+        function = self.task_of(number, *found)[1] if found else None
+        return MaybeEncodingError(error, f'what {function!r} returned or raised')
+
+    def end_task(self, number, obj):
+        found = self.find(number)
+        if found is None:
+            return
+        result, i = found
+        if result._job in self.cache:
+            if isinstance(result, _Iterates):
+                self.later(lambda: result._set(i, obj))
+            else:
+                result._set(i, obj)
+        self.pending.pop(number, None)
+
+    def again(self, number):
+        """Its worker died: what a seat names it had begun, which is seen to when it is reaped."""
+        found = self.find(number)
+        if found is None or any(self.tasks.started(w._piu_slot) == number for w in self.workers):
+            return
+        task = self.task_of(number, *found)
+        new = self.take_numbers(1)  # the old number may be told again
+        self.pending[new] = *found, task
+        if number in self.pending:
+            del self.pending[number]
+        try:
+            self.send(new, task)
+        except Exception as e:
+            self.end_task(new, (False, e))
+
+    def forget(self, result):
+        """All tasks of this map have ended."""
+        if self.maps.pop(result._chunks.first, None) is not None:
+            self.jobs[:] = [chunks for chunks in self.jobs if chunks is not result._chunks]
+
+    # -- workers
+
+    def look(self):
+        self.next_look = time.monotonic() + LOOK
+        sentinels = {getattr(w, 'sentinel', None): w for w in self.workers}
+        if None in sentinels:  # a user's class may have none
+            del sentinels[None]
+            self.next_look = time.monotonic() + LOOK_OFTEN
+        for sentinel in connection.wait(list(sentinels), 0):
+            w = sentinels[sentinel]
+            with contextlib.suppress(OSError):
+                self.tasks.unwatch(sentinel)
+            w.join()
+            self.bury(w)
+        if not self.stopped and not (self.ending and not self.cache) and self.error is None:
+            self.refill()
+
+    def bury(self, w):
+        while self.tasks.collect(self.jobs, self.inbox, False):
+            pass
+        self.settle()  # what it had finished is in
+        number = self.tasks.started(w._piu_slot)
+        found = self.find(number)
+        if found is not None:
+            task = self.task_of(number, *found)
+            self.end_task(number, (False, lost(w, found[0]._job, found[1], task, self.was_oom(w))))
+        elif not self.ending and self.tasks.finished(w._piu_slot) != self.maxtasks:
+            self.died_idle(w)
+        self.workers.remove(w)
+        self.tasks.clear(w._piu_slot)
+
+    def was_oom(self, w):
+        """None: it cannot be told."""
+        before, self.oom_kills = self.oom_kills, oom_kills()
+        if before is None or self.oom_kills is None:
+            return None
+        return w.exitcode == -signal.SIGKILL and self.oom_kills > before
+
+    def died_idle(self, w):
+        """Too many within a short time, and no task done: there is no use in more."""
+        now = time.monotonic()
+        self.deaths.append(now)
+        while self.deaths[0] < now - STORM:
+            self.deaths.popleft()
+        if len(self.deaths) > max(3, self.processes):
+            self.breaks(RuntimeError(
+                f'pool is broken: {len(self.deaths)} workers ended in {STORM:.0f} s without having done '
+                f'a task, the last one {how_ended(w)}; does the initializer fail?'))
+
+    def refill(self, at_first=False):
+        used = {w._piu_slot for w in self.workers}
+        for slot in range(self.processes):
+            if slot not in used and len(self.workers) < self.processes:
+                w = self.make(self.tasks, slot)
+                w._piu_slot = slot
+                w.name = w.name.replace('Process', 'PoolWorker')
+                w.daemon = True
+                try:
+                    w.start()
+                except OSError as e:
+                    if at_first:
+                        raise
+                    if not self.workers:
+                        self.breaks(e)
+                    self.next_look = time.monotonic() + LOOK_OFTEN
+                    return
+                self.workers.append(w)
+                if hasattr(w, 'sentinel'):
+                    self.tasks.watch(w.sentinel)
+
+    def breaks(self, error):
+        self.error = error
+        self.fail_all(error)
+
+    def fail_all(self, error):
+        for result in list(self.cache.values()):
+            result._fail(error)
+        self.pending.clear()
+        self.maps.clear()
+        self.jobs.clear()
+        self.tasks.ring()
+        self.tell_followers()
+
+    # -- the end
+
+    def close(self):
+        self.ending = True
+        if self.helped:
+            helper.wake()
+
+    def join(self):
+        self.check_process()
+        while self.cache and not self.stopped:
+            result = next(iter(list(self.cache.values())), None)
+            if result is not None:
+                self.wait(getattr(result, '_event', None) or _Ended(self), LOOK)
+        if not self.stopped:
+            self.tasks.shutdown()
+        helper.remove(self)
+        for w in self.workers:
+            w.join()
+
+    def terminate(self):
+        if os.getpid() != self.pid:
+            return
+        self.ending = self.stopped = True
+        helper.remove(self)
+        held = self.lead.acquire(timeout=1)  # its leader may be in a callback that goes on
+        try:
+            for w in self.workers:
+                if w.exitcode is None:
+                    w.terminate()
+                    # a stopped one ends only then; a user's class may have no pid
+                    with contextlib.suppress(ProcessLookupError, AttributeError):
+                        os.kill(w.pid, signal.SIGCONT)
+            deadline = time.monotonic() + KILL_AFTER
+            for w in self.workers:
+                sentinel = getattr(w, 'sentinel', None)
+                left = max(0, deadline - time.monotonic())
+                if sentinel is not None and not connection.wait([sentinel], left):
+                    w.kill()
+                w.join()
+            self.fail_all(RuntimeError('the pool was terminated before this was done'))
+        finally:
+            if held:
+                self.lead.release()
+
+
+class _Ended:
+    """For join(): like an event, of a result that has none."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def is_set(self):
+        return not self.engine.cache

@@ -1,0 +1,187 @@
+"""The one helper thread of a process: it leads the pools whose caller is elsewhere.
+
+It begins with the first *_async or imap call, and blocks all signals.  Before every fork it ends,
+after it it begins again in the parent, so that a child has no copy of what it was just doing.
+"""
+
+import os
+import select
+import signal
+import threading
+import time
+import traceback
+
+LOOK = 0.5  # seconds between two looks, where nothing tells that something happened
+GRACE = 0.001  # seconds that it leaves to the caller of *_async, who most often waits next
+PARK = 1.0  # seconds that a fork waits for it; a callback may last longer
+
+
+def start_quietly(target, args=(), name=None):
+    """A daemon thread to which no signal is delivered."""
+    thread = threading.Thread(target=target, args=args, daemon=True, name=name)
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return thread
+
+
+class _Helper:
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.engines = {}  # by descriptor
+        self.thread = None
+        self.ended = False  # the interpreter ends
+        self.epoll = None
+        self.noted = False  # somebody has submitted: it is awake, or about to be
+
+    # -- for engines
+
+    def add(self, engine):
+        """False: there is no helper any more."""
+        with self.lock:
+            fd = engine.tasks.fileno()
+            if self.engines.get(fd) is not engine:
+                if self.ended:
+                    return False
+                self._open()
+                self.engines[fd] = engine
+                self.epoll.register(fd, select.EPOLLIN)
+            return self._begin()
+
+    def remove(self, engine):
+        with self.lock:
+            fd = engine.tasks.fileno()
+            if self.engines.get(fd) is engine:
+                del self.engines[fd]
+                self._forget(fd)
+
+    def rest(self, engine):
+        """Another thread leads it: what happens there is not the helper's."""
+        with self.lock:
+            if not engine.rested and engine.tasks.fileno() in self.engines:
+                engine.rested = True
+                self._forget(engine.tasks.fileno())
+
+    def resume(self, engine):
+        with self.lock:
+            if engine.rested:
+                engine.rested = False
+                if engine.tasks.fileno() in self.engines:
+                    self.epoll.register(engine.tasks.fileno(), select.EPOLLIN)
+        self.wake()
+
+    def wake(self):
+        if self.epoll is not None:
+            os.eventfd_write(self.bell, 1)
+
+    def note(self):
+        """Something was submitted for which nobody waits yet."""
+        if not self.noted:
+            self.noted = True
+            self.wake()
+
+    def is_current(self):
+        return self.thread is threading.current_thread()
+
+    def is_alive(self):
+        return self.thread is not None
+
+    # -- the thread
+
+    def _open(self):
+        if self.epoll is None:
+            self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self.epoll = select.epoll()
+            self.epoll.register(self.bell, select.EPOLLIN)
+
+    def _forget(self, fd):
+        try:
+            self.epoll.unregister(fd)
+        except (FileNotFoundError, ValueError):
+            pass  # it rests, or is closed
+
+    def _begin(self):
+        if self.thread is None and not self.ended:
+            try:
+                self.parking = False
+                self.thread = start_quietly(self._run, name='piu helper')
+            except RuntimeError:  # the interpreter ends: whoever waits leads
+                self.ended = True
+        return self.thread is not None
+
+    def _run(self):
+        while not self.parking:
+            self.noted = False
+            for engine in list(self.engines.values()):
+                try:
+                    if not engine.serve():
+                        self.remove(engine)
+                except Exception:
+                    traceback.print_exc()
+                    time.sleep(LOOK)  # what fails once may fail for ever
+            if not self.parking and not any(e.arm() for e in list(self.engines.values())):
+                self._sleep(LOOK)
+            if self.noted:
+                self._sleep(GRACE)
+
+    def _sleep(self, timeout):
+        self.epoll.poll(timeout)
+        try:
+            os.eventfd_read(self.bell)
+        except BlockingIOError:
+            pass
+
+    # -- forks, and the end
+
+    def park(self):
+        thread = self.thread
+        self.parked = False
+        if thread is None or thread is threading.current_thread() or not self.lock.acquire(timeout=PARK):
+            return
+        self.parked = True
+        self.parking = True
+        self.wake()
+        self.lock.release()
+        thread.join(PARK)
+        self.lock.acquire()
+        if not thread.is_alive():
+            self.thread = None
+
+    def unpark(self):
+        if not self.parked:
+            return
+        self.parked = self.parking = False
+        if self.thread is None and self.engines:
+            self._begin()
+        self.lock.release()
+
+    def end(self):
+        """Before the interpreter waits for threads: no callbacks after that."""
+        thread, self.ended, self.parking = self.thread, True, True
+        if thread is not None:
+            self.wake()
+            thread.join(PARK)
+            if not thread.is_alive():
+                self.thread = None
+
+
+helper = _Helper()
+
+
+def _in_child():
+    """What the helper had is the parent's; also the locks that it may have held."""
+    if helper.epoll is not None:
+        helper.epoll.close()
+        os.close(helper.bell)
+    helper.__init__()
+
+
+os.register_at_fork(before=lambda: helper.park(), after_in_parent=lambda: helper.unpark(),
+                    after_in_child=_in_child)
+try:
+    threading._register_atexit(lambda: helper.end())
+except RuntimeError:  # piu is imported while the interpreter ends
+    helper.ended = True

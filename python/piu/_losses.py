@@ -1,0 +1,74 @@
+"""WorkerLost: what is known of a worker that ended with a task."""
+
+import os
+import signal
+from functools import lru_cache
+
+from . import _piu
+
+MOST = 60  # characters of arguments
+
+
+def how_ended(w, oom=None):
+    code = w.exitcode
+    if code is not None and code < 0:
+        killer = '' if oom is None else ' (the OOM killer)' if oom else ' (not by the OOM killer)'
+        return f'was killed by {signal.Signals(-code).name}{killer}'
+    return f'ended with exit code {code}'
+
+
+def short(value):
+    try:
+        text = repr(value)
+    except Exception:
+        text = object.__repr__(value)
+    return text if len(text) <= MOST else text[:MOST - 3] + '...'
+
+
+def lost(w, job, i, task, oom):
+    """For the task that this worker had begun.  oom: None where it cannot be told."""
+    _, function, args, kwds = task
+    error = _piu.WorkerLost(
+        f'task {job}.{i}, {getattr(function, "__qualname__", function)} of '
+        f'{short(args)}{short(kwds) if kwds else ""}: its worker {w.name}, pid {w.pid}, '
+        f'{how_ended(w, oom)}')
+    error.task, error.function, error.arguments = (job, i), function, short(args)
+    error.pid, error.exitcode, error.oom = w.pid, w.exitcode, oom
+    return error
+
+
+# ---- The OOM killer: the cgroup counts its kills -------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _counter_path():
+    """The file with a line `oom_kill N` for this process's memory cgroup, v2 or v1; None."""
+    try:
+        with open('/proc/self/cgroup') as file:
+            lines = [line.rstrip('\n').split(':', 2) for line in file]
+    except OSError:
+        return None
+    for _, controllers, path in lines:
+        if controllers == '':
+            found = f'/sys/fs/cgroup{path}/memory.events'
+        elif 'memory' in controllers.split(','):
+            found = f'/sys/fs/cgroup/memory{path}/memory.oom_control'
+        else:
+            continue
+        if os.path.exists(found):
+            return found
+    return None
+
+
+def oom_kills():
+    """How many kills so far; None: it cannot be told."""
+    path = _counter_path()
+    try:
+        with open(path) if path else open(os.devnull) as file:
+            for line in file:
+                name, _, count = line.partition(' ')
+                if name == 'oom_kill':
+                    return int(count)
+    except (OSError, ValueError):
+        pass
+    return None

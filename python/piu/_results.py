@@ -1,0 +1,133 @@
+"""Results: the stdlib's classes, filled by the engine of a Pool."""
+
+import threading
+import traceback
+from multiprocessing import pool as stock
+
+from . import _piu
+
+AHEAD = 1024  # unfinished tasks of an imap whose input is a generator
+
+
+class _Waits:
+    """wait() and the end: the engine waits, and a callback is called by the helper."""
+
+    @property
+    def _eager(self):
+        return bool(self._callback or self._error_callback)
+
+    def wait(self, timeout=None):
+        if not self._event.is_set():
+            self._engine.wait(self._event, timeout)
+
+    def _end(self):
+        if self._callback if self._success else self._error_callback:
+            self._engine.later(self._call)
+        else:
+            self._cancelled()
+
+    def _call(self):
+        try:
+            (self._callback if self._success else self._error_callback)(self._value)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            self._cancelled()
+
+    def _cancelled(self):
+        self._event.set()
+        self._cache.pop(self._job, None)
+        self._pool = None
+
+    def _fail(self, error):
+        self._success, self._value = False, error
+        self._cancelled()
+
+
+class AsyncResult(_Waits, stock.ApplyResult):
+
+    def __init__(self, pool, callback, error_callback):
+        self._engine = pool._engine
+        super().__init__(pool, callback, error_callback)
+
+    def _set(self, i, obj):
+        self._success, self._value = obj
+        self._end()
+
+
+class MapResult(_Waits, stock.MapResult):
+    """Of `items`, a list: its chunks are tasks."""
+
+    _chunks = None
+
+    def __init__(self, pool, chunksize, items, callback, error_callback):
+        self._engine, self._items = pool._engine, items
+        super().__init__(pool, chunksize, len(items), callback, error_callback)
+
+    @property
+    def _number_left(self):
+        return self._chunks.left if self._chunks is not None else 0
+
+    @_number_left.setter
+    def _number_left(self, value):
+        pass  # what the stdlib's class would count
+
+    def _begin(self, first, kind, function):
+        """Its tasks have the numbers from `first` on."""
+        self._kind, self._function = kind, function
+        self._chunks = _piu.Chunks(first, self._chunksize, self._value)
+
+    def _task(self, i):
+        chunk = self._items[i * self._chunksize:(i + 1) * self._chunksize]
+        return self._kind, self._function, tuple(chunk), {}
+
+    def _set(self, i, obj):
+        success, value = obj
+        if success:
+            left = self._chunks.store(i, value)
+        else:
+            left = self._chunks.skip(i)
+            if self._success:
+                self._success, self._value = False, value
+        if left == 0:
+            self._complete()
+
+    def _complete(self):
+        self._engine.forget(self)
+        self._end()
+
+    def _cancelled(self):
+        self._items = None
+        super()._cancelled()
+
+
+class _Iterates:
+    """Settled by the helper alone, which gets no signals: its steps cannot be cut off."""
+
+    _eager = True
+
+    def __init__(self, pool):
+        self._room = threading.Semaphore(AHEAD)
+        super().__init__(pool)
+
+    def _set(self, i, obj):
+        self._room.release()
+        super()._set(i, obj)
+
+    def _fail(self, error):
+        with self._cond:
+            self._items.append((False, error))
+            self._length = self._index = self._index + 1
+            self._unsorted.clear()
+            self._cache.pop(self._job, None)
+            self._cond.notify_all()
+            self._pool = None
+        self._room.release()
+
+
+class IMapIterator(_Iterates, stock.IMapIterator):
+    pass
+
+
+class IMapUnorderedIterator(_Iterates, stock.IMapUnorderedIterator):
+    pass

@@ -1,0 +1,32 @@
+"""What runs in a worker of a Pool."""
+
+import signal
+from multiprocessing import pool as stock
+from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError
+
+from . import _life
+
+INTERRUPTED = 128 + signal.SIGINT  # exit code after Ctrl-C, as shells have it
+
+
+def worker(tasks, slot, initializer, initargs, maxtasks, wrap, mask):
+    """Until there are no more tasks, or `maxtasks` are done."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # the helper, which may have forked it, has none
+    _life.begin_worker()
+    try:
+        if initializer is not None:
+            initializer(*initargs)
+        tasks.work(slot, maxtasks or 0, failed if wrap else failed_bare, MaybeEncodingError)
+    except KeyboardInterrupt:  # Ctrl-C is for the whole terminal: the pool's process tells of it
+        raise SystemExit(INTERRUPTED) from None
+
+
+def failed(error, function):
+    """What is sent for the exception of a task."""
+    if function is stock._helper_reraises_exception:
+        return error
+    return ExceptionWithTraceback(error, error.__traceback__)
+
+
+def failed_bare(error, function):
+    return error
