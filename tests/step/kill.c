@@ -341,8 +341,7 @@ long kill_blocks(void)
 
 /* ---- Peers ----------------------------------------------------------------------------------- */
 
-/* The letter of /proc/PID/stat; Z too where there is no such process. */
-static char process_state(pid_t pid)
+char process_state(pid_t pid)
 {
     char path[40], line[256], *p = NULL;
     FILE *file;

@@ -96,6 +96,8 @@ long kill_blocks(void);
 /* ---- Between the harness and its victims ------------------------------------------------- */
 
 void kill_victim_is(pid_t pid);
+/* The letter of /proc/PID/stat; Z too where there is no such process. */
+char process_state(pid_t pid);
 const char *kill_idle_program(void);
 
 /* What of a case to do; all shares together do all of it. */

@@ -14,18 +14,28 @@ static void write_guarded(struct state *s)
     s->after++;
 }
 
+/* Whoever gets in behind a dead one is told, and makes sound what it guards. */
+static void repair(struct state *s, int r)
+{
+    CHECK(r >= 0);
+    CHECK(s->before == s->after || r == OWNER_DIED);
+    s->after = s->before;
+}
+
 static void section(void *state)
 {
     struct state *s = state;
 
-    CHECK(owner_enter(&s->word, kill_who()) >= 0);
+    repair(s, owner_enter(&s->word, kill_who()));
     write_guarded(s);
     owner_leave(&s->word);
 }
 
 static void acquire(void *state)
 {
-    CHECK(owner_acquire(&((struct state *)state)->word, kill_who(), CLOCK_FOREVER) >= 0);
+    struct state *s = state;
+
+    repair(s, owner_acquire(&s->word, kill_who(), CLOCK_FOREVER));
 }
 
 static void release_waking(void *state)
@@ -54,11 +64,8 @@ static void dead_in_the_section(void *state)
 static void goes_on(void *state)
 {
     struct state *s = state;
-    int r = owner_acquire(&s->word, kill_who(), 10 * SEC);
 
-    CHECK(r >= 0);
-    CHECK(s->before == s->after || r == OWNER_DIED);
-    s->before = s->after;
+    repair(s, owner_acquire(&s->word, kill_who(), 10 * SEC));
     owner_release(&s->word, kill_who());
     CHECK_EQ(owner_enter(&s->word, kill_who()), 0);
     owner_leave(&s->word);

@@ -4,16 +4,18 @@
 #include "kill.h"
 #include "symbol.h"
 
-#include <sys/mman.h>
-
-#if defined(__x86_64__)
-
 #include <linux/futex.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 
 #define NR_FUTEX_WAITV 449
+
+const char *victims_way(void)
+{
+    return "by ptrace: every instruction";
+}
 
 struct trace trace_new(void)
 {
@@ -318,57 +320,3 @@ void victim_reap(struct victim *v)
     while (WIFSTOPPED(status));
     v->pid = 0;
 }
-
-#else
-
-bool victims_can_stop(const char **ret_reason)
-{
-    *ret_reason = "instructions can be stepped through on x86-64 only";
-    return false;
-}
-
-struct trace trace_new(void)
-{
-    return (struct trace){0};
-}
-
-const char *trace_name(const struct trace *t, size_t n)
-{
-    (void)t, (void)n;
-    return "";
-}
-
-void victim_start(struct victim *v, const struct work *work)
-{
-    (void)v, (void)work;
-}
-
-bool victim_record(struct victim *v, struct trace *t, size_t limit)
-{
-    (void)v, (void)t, (void)limit;
-    return false;
-}
-
-bool victim_to(struct victim *v, const struct trace *t, size_t n)
-{
-    (void)v, (void)t, (void)n;
-    return false;
-}
-
-bool victim_step_to(struct victim *v, const struct trace *t, size_t n)
-{
-    (void)v, (void)t, (void)n;
-    return false;
-}
-
-void victim_die(struct victim *v, enum death how)
-{
-    (void)v, (void)how;
-}
-
-void victim_reap(struct victim *v)
-{
-    (void)v;
-}
-
-#endif

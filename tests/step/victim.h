@@ -44,6 +44,8 @@ struct trace {
 
 #define TRACE_MAX (UINT32_C(1) << 20)
 
+/* victim.c by ptrace, victim_points.c without it. */
+const char *victims_way(void);
 bool victims_can_stop(const char **ret_reason);
 struct trace trace_new(void);
 /* "symbol+0x12, file.c:34" of the n-th; static memory. */
