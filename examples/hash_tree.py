@@ -15,8 +15,8 @@ import time
 
 
 def find_files(top):
-    """[(size, path)], largest first: all would wait for a giant that came last."""
-    files, device = [], os.stat(top).st_dev
+    """{path: size}, largest first: all would wait for a giant that came last."""
+    files, device = {}, os.stat(top).st_dev
     for directory, below, names in os.walk(top):
         below[:] = [name for name in below
                     if os.lstat(os.path.join(directory, name)).st_dev == device]
@@ -24,8 +24,8 @@ def find_files(top):
             path = os.path.join(directory, name)
             status = os.lstat(path)
             if stat.S_ISREG(status.st_mode):
-                files.append((status.st_size, path))
-    return sorted(files, reverse=True)
+                files[path] = status.st_size
+    return dict(sorted(files.items(), key=lambda file: file[1], reverse=True))
 
 
 def hash_file(path):
@@ -44,11 +44,11 @@ class Progress:
         self.live = sys.stdout.isatty()
         self.total, self.next = total, time.monotonic() + (0 if self.live else 2)
 
-    def show(self, done, last=False):
+    def show(self, files, size, last=False):
         if time.monotonic() < self.next and not last:
             return
         self.next = time.monotonic() + (0.1 if self.live else 2)
-        line = f'  {done:7} of {self.total} files {100 * done // self.total:4} %'
+        line = f'  {100 * size // max(1, self.total):3} %   {size / 1e6:.0f} MB   {files} files'
         if self.live:
             print('\r\033[K' + line, end='\n' if last else '', flush=True)
         else:
@@ -64,11 +64,11 @@ def kill_a_worker():
     return f'half-way: SIGKILL to worker {victim.pid}'
 
 
-def hash_files(paths, progress, kill):
+def hash_files(files, progress, kill):
     """{path: digest}.  A task that failed is no reason to stop: its file is done again."""
-    digests = {}
+    digests, size = {}, 0
     with multiprocessing.Pool() as pool:
-        while left := [path for path in paths if path not in digests]:
+        while left := [path for path in files if path not in digests]:
             results = pool.imap_unordered(hash_file, left)
             while True:
                 try:
@@ -79,11 +79,12 @@ def hash_files(paths, progress, kill):
                     progress.say(f'again: {type(error).__name__}: {error}')
                     continue
                 digests[path] = digest
-                progress.show(len(digests))
-                if kill and len(digests) >= len(paths) // 2:
+                size += files[path]
+                progress.show(len(digests), size)
+                if kill and size >= progress.total // 2:
                     progress.say(kill_a_worker())
                     kill = False
-    progress.show(len(digests), last=True)
+    progress.show(len(digests), size, last=True)
     return digests
 
 
@@ -94,9 +95,9 @@ def main(arguments):
         sys.exit(__doc__.splitlines()[0])
     files = find_files(top)
     began = time.monotonic()
-    digests = hash_files([path for _, path in files], Progress(len(files)), kill)
+    digests = hash_files(files, Progress(sum(files.values())), kill)
     took = time.monotonic() - began
-    megabytes = sum(size for size, path in files if digests[path]) / 1e6
+    megabytes = sum(size for path, size in files.items() if digests[path]) / 1e6
     print(f'  {took:.2f} s, {megabytes / took:.0f} MB/s', flush=True)
     if rest:
         with open(rest[0], 'w', encoding='utf-8', errors='surrogateescape') as file:
