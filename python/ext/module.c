@@ -218,7 +218,12 @@ static void module_free(void *module)
 static PyModuleDef_Slot slots[] = {
     SLOT(Py_mod_exec, module_exec),
 #if PY_VERSION_HEX >= 0x030c0000
+    /* one process, one member, one ledger: an interpreter is none of them */
     {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+    /* the objects' own fields (owner_died, a condition's lock) are written under it */
+    {Py_mod_gil, Py_MOD_GIL_USED},
 #endif
     {0, NULL},
 };
