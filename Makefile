@@ -6,7 +6,7 @@ bench = build-bench
 python = $(or $(PYTHON),/usr/bin/python3)
 
 .PHONY: all demo test conformance never-hang bench bench-python bench-deps compat check install format clean
-.PHONY: kill kill-quick kill-pairs kill-selftest fault fuzz
+.PHONY: kill kill-quick kill-pairs kill-selftest fault fuzz verify
 .PHONY: soak soak-selftest leakcheck bench-recovery
 
 all: $(build)/build.ninja
@@ -79,6 +79,11 @@ leakcheck: all
 fuzz:
 	@tools/setup build fuzz
 	@tools/fuzz $(or $(SECONDS),60)
+
+# every state of small models, and ThreadSanitizer: docs/design/model.md
+verify:
+	@tools/setup build check verify
+	@tools/verify
 
 bench: $(bench)/build.ninja
 	@meson compile -C $(bench)
