@@ -3,7 +3,7 @@
 #include "os/fd.h"
 #include "os/machine.h"
 #include "os/pidfd.h"
-#include "task/life.h"
+#include "task/life_pipe.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -128,7 +128,7 @@ int child_fork(struct child *ret, const char *name, bool bound)
     cleanup(fd_done) int life = -1;
     int witness;
     struct child c;
-    int r = bound ? life_for_child(&life) : 0;
+    int r = bound ? life_pipe_for_child(&life) : 0;
 
     if (r == 0)
         r = child_prepare(&c, name, &witness);

@@ -1,7 +1,7 @@
 #include "task/exec.h"
 
 #include "os/fd.h"
-#include "task/life.h"
+#include "task/life_pipe.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ struct launch {
     const char *const *argv;
     char **environment;
     char family[FAMILY_ROOM];
-    int life;           /* as from life_for_child(); -1: not bound */
+    int life;           /* as from life_pipe_for_child(); -1: not bound */
     sigset_t mask;      /* the starter's */
     volatile int error; /* written by the child: it shares our memory until exec */
 };
@@ -126,7 +126,7 @@ static int launch_prepared(struct child *c, struct launch *l)
 int exec_start(struct child *ret, const char *name, const char *const *argv, bool bound)
 {
     struct launch l = {.argv = argv, .life = -1};
-    int r = bound ? life_for_child(&l.life) : 0;
+    int r = bound ? life_pipe_for_child(&l.life) : 0;
     int witness;
 
     if (r == 0)

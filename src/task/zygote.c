@@ -4,7 +4,7 @@
 #include "os/futex.h"
 #include "os/pidfd.h"
 #include "shm/block.h"
-#include "task/life.h"
+#include "task/life_pipe.h"
 #include "task/process.h"
 #include "task/turn.h"
 
@@ -239,7 +239,7 @@ static int zygote_new(void)
     cleanup(fd_done) int here = -1, there = -1, life = -1;
     struct zygote z = {.sigchld = -1};
     int ends[2], read_end;
-    int r = life_open(&read_end);
+    int r = life_pipe_open(&read_end);
 
     if (r == 0)
         r = fd_socket_pair(ends);

@@ -1,4 +1,4 @@
-#include "task/life.h"
+#include "task/life_pipe.h"
 
 #include "os/fd.h"
 
@@ -69,7 +69,7 @@ static int pipe_new(uint64_t *ret)
     return 0;
 }
 
-int life_open(int *ret_read_end)
+int life_pipe_open(int *ret_read_end)
 {
     uint64_t word = atomic_load(&life);
     uint64_t fresh;
@@ -87,10 +87,10 @@ int life_open(int *ret_read_end)
     return 0;
 }
 
-int life_for_child(int *ret_fd)
+int life_pipe_for_child(int *ret_fd)
 {
     int read_end;
-    int r = life_open(&read_end);
+    int r = life_pipe_open(&read_end);
 
     return r < 0 ? r : fd_life_open(read_end, ret_fd);
 }
