@@ -5,8 +5,8 @@
 #include "os/keywords.h"
 #include "os/pidfd.h"
 #include "shm/block.h"
+#include "task/children.h"
 #include "task/exec.h"
-#include "task/turn.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -14,9 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* For a daemon child that handles SIGTERM, at our exit. */
-#define TERMINATE_TIME (1 * SEC)
 
 /* ---- Whose ------------------------------------------------------------------------------ */
 
@@ -27,15 +24,9 @@ static struct {
     struct piu_child *copy; /* the parent's words about us: to free them costs a page */
 } myself;
 
-/* Without joining: a process that is no member has no children here. */
-static uint64_t own_id(void)
-{
-    return member_self ? atomic_load(&member_self->id) : 0;
-}
-
 static bool is_myself(const struct piu_process *p)
 {
-    return p == myself.process && myself.id && myself.id == own_id();
+    return p == myself.process && myself.id && myself.id == member_self_id();
 }
 
 /* What p->child points to, if that can be: in shared memory it may be long gone. */
@@ -54,76 +45,10 @@ int process_child(struct piu_process *p, struct piu_child **ret)
         return -EINVAL;
     if (!c)
         return p == myself.process ? -ECHILD : -ESRCH;
-    if (!c->starter || c->starter != own_id())
+    if (!c->starter || c->starter != member_self_id())
         return -ECHILD;
     *ret = c;
     return 0;
-}
-
-/* ---- Our children, for the exit --------------------------------------------------------- */
-
-static struct {
-    struct turn turn;
-    struct piu_child *first;
-} children;
-
-static void children_add(struct piu_child *c)
-{
-    if (!turn_take(&children.turn, c->starter))
-        children.first = NULL;
-    c->next = children.first;
-    children.first = c;
-    turn_give(&children.turn);
-}
-
-static void children_remove(const struct piu_child *c)
-{
-    if (!turn_take(&children.turn, c->starter))
-        children.first = NULL;
-    for (struct piu_child **at = &children.first; *at; at = &(*at)->next) {
-        if (*at == c) {
-            *at = c->next;
-            break;
-        }
-    }
-    turn_give(&children.turn);
-}
-
-static void join_for_sure(struct piu_child *c, int64_t timeout)
-{
-    int64_t deadline = deadline_after(timeout);
-
-    while (process_join(c, deadline_left(deadline)) == -EINTR)
-        ;
-}
-
-static void daemons_terminate(void)
-{
-    int64_t deadline = deadline_after(TERMINATE_TIME);
-
-    for (struct piu_child *c = children.first; c; c = c->next) {
-        if (c->daemon && c->child.pidfd >= 0)
-            pidfd_signal(c->child.pidfd, SIGTERM);
-    }
-    for (struct piu_child *c = children.first; c; c = c->next) {
-        if (!c->daemon)
-            continue;
-        join_for_sure(c, deadline_left(deadline));
-        if (c->child.pidfd >= 0)
-            pidfd_signal(c->child.pidfd, SIGKILL); /* no harm to one that has ended */
-        join_for_sure(c, CLOCK_FOREVER);
-    }
-}
-
-/* As Python: daemons are ended, the others awaited.  Before member.c's destructor(101). */
-__attribute__((destructor)) static void children_at_exit(void)
-{
-    if (turn_is_ours(&children.turn, own_id())) {
-        daemons_terminate();
-        for (struct piu_child *c = children.first; c; c = c->next)
-            join_for_sure(c, CLOCK_FOREVER);
-    }
-    zygote_end();
 }
 
 /* ---- Start ------------------------------------------------------------------------------ */
@@ -132,7 +57,7 @@ void process_run(struct piu_process *p, int (*run)(struct piu_process *self),
                  int (*target)(void *argument))
 {
     myself.process = p;
-    myself.id = own_id();
+    myself.id = member_self_id();
     child_end(run ? run(p) : target(p->argument));
 }
 
