@@ -204,6 +204,7 @@ PyObject *tasks_sleep(PyObject *self, PyObject *timeout)
     struct tasks_object *s = (struct tasks_object *)self;
     double seconds = PyFloat_AsDouble(timeout);
     struct epoll_event events[8];
+    int64_t since = pool_now();
     bool watched = false;
     int count;
 
@@ -215,6 +216,8 @@ PyObject *tasks_sleep(PyObject *self, PyObject *timeout)
                                                memory_order_relaxed);
     if (count < 0 && errno != EINTR)
         return PyErr_SetFromErrno(PyExc_OSError);
+    if (seconds > 0)
+        spin_learn(&s->patient, since);
     for (int i = 0; i < count; i++) {
         char bytes[64];
 

@@ -12,6 +12,7 @@
 #define SPIN_PURE    (5 * 1000) /* ns; then with yields */
 #define SPIN_MOST    (40 * 1000)
 #define SPIN_PATIENT (4 * 1000)
+#define SHORT_SLEEP  (100 * 1000)
 
 /* ---- Putting, waking, spinning ------------------------------------------------------------ */
 
@@ -94,7 +95,7 @@ void pool_wake(const struct tasks_object *self)
         return; /* full: then it is readable; closed: its reader has ended */
 }
 
-static int64_t now(void)
+int64_t pool_now(void)
 {
     struct timespec t;
 
@@ -104,10 +105,10 @@ static int64_t now(void)
 
 bool queue_spin(const struct piu_queue *q, const _Atomic uint32_t *shut, bool *patient)
 {
-    int64_t begin = now(), spun = 0;
+    int64_t begin = pool_now(), spun = 0;
 
     while (piu_queue_qsize(q) == 0 && !(shut && atomic_load(shut))) {
-        spun = now() - begin;
+        spun = pool_now() - begin;
         if (spun > (*patient ? SPIN_PATIENT : SPIN_MOST)) {
             *patient = true;
             return false;
@@ -121,6 +122,12 @@ bool queue_spin(const struct piu_queue *q, const _Atomic uint32_t *shut, bool *p
     if (spun < SPIN_PATIENT)
         *patient = false;
     return true;
+}
+
+void spin_learn(bool *patient, int64_t asleep_since)
+{
+    if (pool_now() - asleep_since < SHORT_SLEEP)
+        *patient = false;
 }
 
 /* ---- Submission ------------------------------------------------------------------------------ */

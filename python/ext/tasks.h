@@ -121,9 +121,12 @@ void pool_wake(const struct tasks_object *self);
 
 /*
  * Polls for some us, with the GIL: whether the queue has a message.  `patient` is learned: where
- * the last spin was in vain the next is short.
+ * the last spin was in vain the next is short, until a sleep was so short that a longer spin
+ * would have been better (else two that wake each other never get back to spinning).
  */
 bool queue_spin(const struct piu_queue *q, const _Atomic uint32_t *shut, bool *patient);
+void spin_learn(bool *patient, int64_t asleep_since); /* by pool_now() */
+int64_t pool_now(void);                               /* ns */
 
 /* ---- Methods, by file -------------------------------------------------------------------- */
 

@@ -35,6 +35,7 @@ static bool has_news(const struct tasks_object *s)
 /* 0: look again.  -EINTR: a handler raised. */
 static int fall_asleep(struct worker *w)
 {
+    int64_t since = pool_now();
     int r = 0;
 
     piu_event_clear(&w->seat->bell);
@@ -44,6 +45,7 @@ static int fall_asleep(struct worker *w)
     if (!has_news(w->tasks))
         r = wait_in_slices(call_event, &w->seat->bell, SLICE);
     atomic_store_explicit(&w->seat->state, SEAT_LOOKING, memory_order_relaxed);
+    spin_learn(&w->patient, since);
     return r == -EINTR ? r : 0;
 }
 

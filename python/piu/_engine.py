@@ -125,7 +125,8 @@ class Engine:
                 helper.wake()
 
     def start_helper(self):
-        self.helped = helper.add(self)
+        if not self.helped or not helper.is_alive():
+            self.helped = helper.add(self)
 
     # -- waiting
 

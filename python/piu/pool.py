@@ -72,6 +72,7 @@ class Pool(stock.Pool):
             self._engine.look()
 
     def apply(self, func, args=(), kwds={}):
+        self._check_running()
         return self._apply(func, args, kwds).get()
 
     def apply_async(self, func, args=(), kwds={}, callback=None, error_callback=None):
@@ -80,7 +81,6 @@ class Pool(stock.Pool):
         return self._apply(func, args, kwds, callback, error_callback)
 
     def _apply(self, func, args, kwds, callback=None, error_callback=None):
-        self._check_running()
         result = AsyncResult(self, callback, error_callback)
         self._engine.submit(result, 0, func, args, kwds)
         return result
