@@ -45,6 +45,7 @@ compat: all
 # SIGKILL at every instruction: docs/design/proof.md.  ONLY=lock: of that structure
 kill: all
 	@$(build)/tests/step/kill $(ONLY)
+	@$(if $(ONLY),,$(build)/tests/step/kill_points pool/worker pool/nursery)
 
 kill-quick: all
 	@$(build)/tests/step/kill --quick $(ONLY)

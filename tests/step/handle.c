@@ -91,8 +91,15 @@ KILL(handle, drop_the_last_of_a_semaphore, HANDLE, .check = one_is_left,
 KILL(handle, drop_the_last_of_a_queue, HANDLE, .check = one_is_left,
      .prepare = make_queue, .operation = drop);
 KILL(handle, two_takers, HANDLE, .check = one_is_left, .operation = take, .other = take);
-KILL(handle, taker_and_dropper, HANDLE, .check = one_is_left, .prepare = take,
-     .operation = drop, .other = take);
+/* Both in the gate: what the victim prepares must not need it while B stands in there. */
+static void take_and_drop(void *state)
+{
+    take(state);
+    drop(state);
+}
+
+KILL(handle, taker_and_dropper, HANDLE, .check = one_is_left, .operation = take_and_drop,
+     .other = take);
 
 /* ---- A message that carries one -------------------------------------------------------------- */
 

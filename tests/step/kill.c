@@ -96,16 +96,35 @@ static bool is_ours(pid_t pid)
     return control->victim == pid;
 }
 
+static bool orphans_seen;
+
+static void orphan_count(pid_t pid)
+{
+    orphans_seen |= !is_ours(pid);
+}
+
+bool kill_has_orphans(void)
+{
+    orphans_seen = false;
+    children_each(orphan_count);
+    return orphans_seen;
+}
+
 static void orphan_wait(pid_t pid)
 {
-    if (!is_ours(pid))
-        child_wait(pid);
+    if (is_ours(pid))
+        return;
+    child_wait(pid);
+    orphans_seen = true; /* what it had started comes to us now */
 }
 
 void kill_orphans_end(void)
 {
     here.phase = "what the victim started does not end";
-    children_each(orphan_wait);
+    do {
+        orphans_seen = false;
+        children_each(orphan_wait);
+    } while (orphans_seen);
     here.phase = "the survivor";
 }
 
@@ -612,6 +631,18 @@ static bool run_one(enum how_to to, size_t n)
     return run_one(STEPS, n);
 }
 
+/* The survivor does all of it, and somebody is killed meanwhile, or not. */
+static void run_inside(size_t n)
+{
+    struct victim none = {0};
+
+    here.n = n;
+    run_begin();
+    victim_inside(c->inside, n);
+    count->kills++;
+    run_end(&none);
+}
+
 /* ---- All of them ------------------------------------------------------------------------------ */
 
 /* The i-th of 0 .. most, spread; each once if i goes to most. */
@@ -689,6 +720,32 @@ static void all_alone(void)
         all_at(spread(i, *trace.count), i / plan->shares);
         if (count->violations && c->twin)
             return;
+    }
+}
+
+/* How many points it passes is not the same each time: it waits, and others are about. */
+static void all_inside(void)
+{
+    size_t many;
+
+    run_inside(SIZE_MAX);
+    *trace.count = victim_inside_passed();
+    CHECK(*trace.count > 20);
+    if (plan->at != SIZE_MAX) {
+        run_inside(plan->at);
+        return;
+    }
+    many = *trace.count;
+    if (c->most && c->most < many)
+        many = c->most;
+    if (plan->budget && plan->budget < many)
+        many = plan->budget / 8 + 1; /* they are slow */
+    for (size_t i = count->next[plan->share]; i < many; i++) {
+        count->next[plan->share] = i + 1;
+        if (i % plan->shares != plan->share)
+            continue;
+        count->points++;
+        run_inside(spread(i, *trace.count - 1));
     }
 }
 
@@ -857,7 +914,9 @@ void kill_job(const struct kill_case *case_, const struct kill_plan *plan_,
             c->set_up(state);
         snapshot_take();
     }
-    if (kill_is_of_two(c))
+    if (c->inside)
+        all_inside();
+    else if (kill_is_of_two(c))
         all_pairs();
     else
         all_alone();

@@ -18,6 +18,8 @@
  * With `other` it is a grid of two: B is stopped after its m-th instruction of `other`, A is
  * killed after its n-th of `operation`, B goes on to its end and is killed there.
  * With `then` there is a second victim, too: when A is dead, B is killed after its m-th of `then`.
+ * With `inside` the check does it all, and one of the processes that piu itself starts meanwhile is
+ * killed at its n-th crash point: the first that is what `inside` says.
  * With `twin` the structure is broken on purpose, and there must be a violation.
  */
 #ifndef STEP_KILL_H
@@ -42,6 +44,7 @@ struct kill_case {
     void (*other)(void *state);
     void (*then)(void *state);
     void (*check)(void *state);
+    enum role inside;
     unsigned ways; /* of checking, see kill_now.way; 0: one */
     size_t most;   /* instructions, spread over all of a long way; 0: each */
     bool stranger; /* the victim is not a member before `prepare` */
@@ -87,6 +90,7 @@ void peer_continue(unsigned i);
 
 /* In the check: what the victim had started ends by itself. */
 void kill_orphans_end(void);
+bool kill_has_orphans(void);
 
 uint64_t kill_who(void); /* the caller, as member_who() says */
 

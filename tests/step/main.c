@@ -66,7 +66,8 @@ static bool is_named(const struct kill_case *c)
 
 static bool is_due(const struct kill_case *c)
 {
-    if (!is_named(c) || c->twin != (options.mode == SELFTEST))
+    if (!is_named(c) || c->twin != (options.mode == SELFTEST) ||
+        (c->inside && !victims_have_roles()))
         return false;
     if (plan.at != SIZE_MAX || options.mode == SELFTEST)
         return true;

@@ -21,6 +21,9 @@
 
 enum death { DEATH_KILL, DEATH_EXIT, DEATH_EXEC, DEATHS };
 
+/* Victims that are not the harness's own children: at crash points only. */
+enum role { ROLE_NONE, ROLE_NURSERY, ROLE_WORKER };
+
 struct work {
     void (*prepare)(void *argument); /* before it can be stopped; may be NULL */
     void (*operation)(void *argument);
@@ -61,5 +64,10 @@ bool victim_step_to(struct victim *v, const struct trace *t, size_t n);
 /* Killed, or calls _exit or exec where it stands.  After exec it lives on as another program. */
 void victim_die(struct victim *v, enum death how);
 void victim_reap(struct victim *v); /* whatever it is by now */
+
+/* The next one that becomes this is killed at its n-th point. */
+bool victims_have_roles(void);
+void victim_inside(enum role role, size_t n);
+size_t victim_inside_passed(void); /* points; it may live on */
 
 #endif

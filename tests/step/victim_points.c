@@ -3,6 +3,8 @@
 #include "points.h"
 #include "symbol.h"
 
+#include "task/pool.h"
+
 #include <limits.h>
 #include <sys/mman.h>
 
@@ -14,11 +16,15 @@ struct orders {
     _Atomic(uint64_t *) record; /* its way, `goal` at most; NULL: not wanted */
     _Atomic size_t passed;      /* points, when it stopped last */
     _Atomic bool ended;
+    /* of the one that is inside */
+    _Atomic int role;
+    _Atomic size_t role_goal, role_passed;
 };
 
 static struct orders *orders;
 static pid_t counting; /* a victim, between its first point and its last; 0: nobody */
 static size_t passed;
+static bool inside;
 
 const char *victims_way(void)
 {
@@ -81,6 +87,13 @@ static void point(void *where, bool waits)
     if (!self || self != __real_getpid()) /* a child of its own does not count */
         return;
     counting = 0; /* not what is done in here */
+    if (inside) {
+        atomic_store(&orders->role_passed, ++passed);
+        if (passed > atomic_load(&orders->role_goal))
+            kill(self, SIGKILL);
+        counting = self;
+        return;
+    }
     record = atomic_load(&orders->record);
     if (record && passed < TRACE_MAX)
         record[passed] = (uint64_t)(uintptr_t)where;
@@ -225,4 +238,51 @@ void victim_reap(struct victim *v)
         CHECK_EQ(waitpid(v->pid, &status, 0), v->pid);
     while (WIFSTOPPED(status));
     v->pid = 0;
+}
+
+/* ---- One that is inside ------------------------------------------------------------------------ */
+
+bool victims_have_roles(void)
+{
+    return true;
+}
+
+void victim_inside(enum role role, size_t n)
+{
+    atomic_store(&orders->role_goal, n);
+    atomic_store(&orders->role_passed, 0);
+    atomic_store(&orders->role, (int)role);
+}
+
+size_t victim_inside_passed(void)
+{
+    return atomic_load(&orders->role_passed);
+}
+
+/* The first one that comes with this role. */
+static void role_begin(enum role role)
+{
+    int expected = (int)role;
+
+    if (!orders || !atomic_compare_exchange_strong(&orders->role, &expected, ROLE_NONE))
+        return;
+    inside = true;
+    passed = 0;
+    counting = getpid();
+}
+
+_Noreturn void __real_nursery_main(struct pool_shared *p);
+_Noreturn void __wrap_nursery_main(struct pool_shared *p);
+_Noreturn void __wrap_nursery_main(struct pool_shared *p)
+{
+    role_begin(ROLE_NURSERY);
+    __real_nursery_main(p);
+}
+
+_Noreturn void __real_worker_main(struct pool_shared *p, unsigned place);
+_Noreturn void __wrap_worker_main(struct pool_shared *p, unsigned place);
+_Noreturn void __wrap_worker_main(struct pool_shared *p, unsigned place)
+{
+    role_begin(ROLE_WORKER);
+    __real_worker_main(p, place);
 }

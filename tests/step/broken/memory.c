@@ -176,3 +176,57 @@ static void dead_inside_is_told(void *state)
 
 TWIN(owner, left_before_the_last_store, BROKEN, .operation = leave_too_early,
      .check = dead_inside_is_told);
+
+/* ---- A task that is given out before it says to whom ---------------------------------------------------- */
+
+static void a_task(void *state)
+{
+    ((struct state *)state)->used = 1; /* one is to be done */
+}
+
+static void take_and_do(void *state)
+{
+    struct state *s = state;
+
+    if (s->used) {
+        s->used = 0;
+        s->who = kill_who(); /* whose it is: for whoever buries him */
+        s->entry++;          /* done */
+    }
+}
+
+static void it_is_to_do_or_done_or_lost(void *state)
+{
+    struct state *s = state;
+
+    CHECK(s->used || s->entry || s->who);
+}
+
+TWIN(pool, leased_to_nobody, BROKEN, .set_up = a_task, .operation = take_and_do,
+     .check = it_is_to_do_or_done_or_lost);
+
+/* ---- A child that is known to its starter only when it runs already -------------------------------------- */
+
+static void start_and_note(void *state)
+{
+    struct state *s = state;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        for (;;)
+            pause();
+    s->who = (uint64_t)pid;
+    kill((pid_t)s->who, SIGKILL);
+    child_wait((pid_t)s->who);
+}
+
+/* Nothing of it ends by itself, so there must be a note of it. */
+static void it_can_be_ended(void *state)
+{
+    struct state *s = state;
+
+    CHECK(!kill_has_orphans() || s->who);
+}
+
+TWIN(process, started_before_it_is_noted, BROKEN, .operation = start_and_note,
+     .check = it_can_be_ended);
