@@ -61,7 +61,8 @@ static int64_t act_limit(int64_t stalled)
 /* Whether it was too late is for the checker to say, who learns of stalls when we do. */
 void act_end(void)
 {
-    int64_t took = clock_ns() - atomic_load(&self->since);
+    int64_t since = atomic_load(&self->since), from = atomic_load(&ledger->waits_from);
+    int64_t took = clock_ns() - (since > from ? since : from);
     int64_t stalled = atomic_load(&self->stalled);
     const char *what = atomic_load(&self->doing);
 
@@ -83,12 +84,14 @@ bool act_is_overdue(struct actor *a)
     int64_t late = atomic_exchange(&a->late, 0);
     /* in this order: what it began since is younger */
     int64_t since = atomic_load(&a->since), stalled = atomic_load(&a->stalled);
-    bool waits = atomic_load(&a->doing) && clock_ns() - since > act_limit(stalled);
+    int64_t from = atomic_load(&ledger->waits_from);
+    bool waits = atomic_load(&a->doing) &&
+                 clock_ns() - (since > from ? since : from) > act_limit(stalled);
 
     if (late > act_limit(atomic_load(&a->late_stalled)))
         violation_of(a, "%s took %.0f ms", a->late_in, (double)late / 1e6);
     else if (waits)
-        violation_of(a, "waits too long");
+        violation_of(a, "waits too long: %.0f ms", (double)(clock_ns() - since) / 1e6);
     else
         return false;
     return true;
@@ -118,9 +121,9 @@ static void say(const struct actor *a, const char *format, va_list args)
                  doing ? doing : "");
     vsnprintf(what, sizeof(what), format, args);
     /* one write: whole lines */
-    dprintf(STDOUT_FILENO, "VIOLATION at %.3f s, round %u, burst %u, %s: %s\n",
+    dprintf(STDOUT_FILENO, "VIOLATION at %.3f s, round %u, burst %u, %s, %s: %s\n",
             (double)(clock_ns() - ledger->begin) / 1e9, ledger->rounds, ledger->bursts,
-            who, what);
+            ledger->step, who, what);
 }
 
 void violation(const char *format, ...)

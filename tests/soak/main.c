@@ -42,14 +42,13 @@ static struct {
     uint64_t actors, workers, nurseries; /* killed */
     uint64_t in_call;                    /* of the actors: inside a call of piu */
     uint64_t random;
-    const char *step;
 } checker;
 
 /* ---- Time ---------------------------------------------------------------------------------- */
 
 static void step(const char *what)
 {
-    checker.step = what;
+    ledger->step = what;
     alarm(HANGS);
 }
 
@@ -57,7 +56,7 @@ static void step(const char *what)
 static void hangs(int signal)
 {
     (void)signal;
-    dprintf(STDOUT_FILENO, "VIOLATION: the checker hangs: %s\n", checker.step);
+    dprintf(STDOUT_FILENO, "VIOLATION: the checker hangs: %s\n", ledger->step);
     _exit(1);
 }
 
@@ -80,11 +79,14 @@ static void nap_and_note_lateness(void)
     machine_was_late(clock_ns() - begin - LOOK);
 }
 
-static void look_for_overdue(void)
+static void look_for_overdue(bool at_last_too)
 {
-    for (unsigned i = 0; i < ledger->actor_count; i++)
-        if (atomic_load(&ledger->actors[i].pid) && act_is_overdue(&ledger->actors[i]))
+    for (unsigned i = 0; i < ledger->actor_count; i++) {
+        struct actor *a = &ledger->actors[i];
+
+        if (atomic_load(&a->pid) && (at_last_too || !a->role->last) && act_is_overdue(a))
             return; /* the others may wait for that one */
+    }
 }
 
 /* ---- A burst -------------------------------------------------------------------------------- */
@@ -162,7 +164,7 @@ static void burst(void)
     for (unsigned killed = 0; killed < KILLS && !ledger->violations;) {
         killed += kill_some();
         nap((int64_t)choose(choose(4) ? GAP_MOST : GAP_MOST / 100));
-        look_for_overdue();
+        look_for_overdue(true);
     }
 }
 
@@ -186,7 +188,7 @@ static void calm(void)
         before[i] = atomic_load(&ledger->actors[i].done);
     while (!all_go_on(before) && !ledger->violations) {
         nap(LOOK);
-        look_for_overdue();
+        look_for_overdue(true);
     }
 }
 
@@ -221,13 +223,15 @@ static void subjects_close(void)
 
 static void actors_end(bool last)
 {
-    step("end");
+    step(last ? "end of the last" : "end");
+    if (last)
+        atomic_store(&ledger->waits_from, clock_ns());
     actors_stop(last);
     while (!actors_have_ended(last) && !ledger->violations) {
         if (last)
             subjects_close();
         nap(LOOK);
-        look_for_overdue();
+        look_for_overdue(last);
     }
 }
 

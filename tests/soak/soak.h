@@ -87,6 +87,9 @@ struct ledger {
     int64_t begin;
     int64_t limit; /* ns that a wait may last */
     unsigned rounds, bursts;
+    const char *step; /* what the checker is at */
+    _Atomic int64_t
+        waits_from; /* waits that began before count from then: partners had gone */
     _Atomic int64_t teardown; /* ns, of the victim that took longest to end */
     _Atomic int64_t stalled;  /* ns in which the machine ran nobody, or others */
     _Atomic unsigned violations;
