@@ -15,7 +15,7 @@ class NeverHangTest(unittest.TestCase):
 
 def test_of(name):
     def test(self):
-        verdict, said = table.run(name, 'piu', 5 * table.LIMIT)
+        verdict, said = table.run(name, 'piu', 2 * table.LIMIT)
         self.assertEqual(verdict, 'right', said)
     test.__doc__ = f'{cell.CELLS[name].subject}: {cell.CELLS[name].trouble}'
     return test
