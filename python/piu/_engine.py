@@ -221,8 +221,9 @@ class Engine:
             return
         if self.helped and helper.is_alive() and not helper.is_current():
             return helper.wake()
+        run = helper.call if helper.is_current() else lambda call: call()
         while self.calls:
-            self.calls.popleft()()
+            run(self.calls.popleft())
         self.tasks.ring()
         if self.followers:
             self.tell_followers()
@@ -303,6 +304,8 @@ class Engine:
 
     def look(self):
         self.next_look = time.monotonic() + LOOK
+        if self.ending and not self.cache:
+            return  # they end as they should: join() is for that
         sentinels = {getattr(w, 'sentinel', None): w for w in self.workers}
         if None in sentinels:  # a user's class may have none
             del sentinels[None]

@@ -13,7 +13,7 @@ import traceback
 
 LOOK = 0.5  # seconds between two looks, where nothing tells that something happened
 GRACE = 0.001  # seconds that it leaves to the caller of *_async, who most often waits next
-PARK = 1.0  # seconds that a fork waits for it; a callback may last longer
+PARK = 1.0  # seconds that a fork, or the end, waits for it
 
 
 def start_quietly(target, args=(), name=None):
@@ -35,6 +35,7 @@ class _Helper:
         self.thread = None
         self.ended = False  # the interpreter ends
         self.epoll = None
+        self.calling = False  # it is in a callback, which may last
         self.noted = False  # somebody has submitted: it is awake, or about to be
 
     # -- for engines
@@ -82,6 +83,14 @@ class _Helper:
         if not self.noted:
             self.noted = True
             self.wake()
+
+    def call(self, function):
+        """By the helper."""
+        self.calling = True
+        try:
+            function()
+        finally:
+            self.calling = False
 
     def is_current(self):
         return self.thread is threading.current_thread()
@@ -139,7 +148,9 @@ class _Helper:
     def park(self):
         thread = self.thread
         self.parked = False
-        if thread is None or thread is threading.current_thread() or not self.lock.acquire(timeout=PARK):
+        if thread in (None, threading.current_thread()) or self.calling:
+            return
+        if not self.lock.acquire(timeout=PARK):
             return
         self.parked = True
         self.parking = True
@@ -161,7 +172,7 @@ class _Helper:
     def end(self):
         """Before the interpreter waits for threads: no callbacks after that."""
         thread, self.ended, self.parking = self.thread, True, True
-        if thread is not None:
+        if thread is not None and not self.calling:
             self.wake()
             thread.join(PARK)
             if not thread.is_alive():

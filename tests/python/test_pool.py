@@ -135,6 +135,17 @@ class PoolTest(unittest.TestCase):
                    '    print(len(counts[-1]), len(os.listdir("/proc/self/task")))\n')
         self.assertEqual(subprocess.check_output([sys.executable, '-c', program]), b'1 2\n')
 
+    def test_a_fork_does_not_wait_for_a_callback(self):
+        with mock.patch('piu._helper.PARK', 1000), piu.Pool(1) as pool:
+            begun, go = threading.Event(), threading.Event()
+            pool.apply_async(square, (2,), callback=lambda _: (begun.set(), go.wait()))
+            begun.wait()
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            go.set()
+
     def test_a_death_is_noticed_at_once(self):
         with piu.Pool(1) as pool:
             pool.apply(square, (2,))
