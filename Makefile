@@ -6,7 +6,7 @@ bench = build-bench
 python = $(or $(PYTHON),/usr/bin/python3)
 
 .PHONY: all demo test conformance never-hang bench bench-python bench-deps compat check install format clean
-.PHONY: kill kill-quick kill-pairs kill-selftest fault fuzz verify
+.PHONY: kill kill-quick kill-pairs kill-selftest fault fuzz verify cov
 .PHONY: soak soak-selftest leakcheck bench-recovery
 
 all: $(build)/build.ninja
@@ -85,6 +85,11 @@ fuzz:
 verify:
 	@tools/setup build check verify
 	@tools/verify
+
+# which lines and branches the C tests reach; ONLY=lock: that test
+cov:
+	@tools/setup build cov
+	@tools/cov $(ONLY)
 
 bench: $(bench)/build.ninja
 	@meson compile -C $(bench)
