@@ -37,7 +37,7 @@ static struct {
 } options;
 
 static struct kill_plan plan = {
-    .at = SIZE_MAX, .with = SIZE_MAX, .way = -1, .how = -1, .guard = 20};
+    .at = SIZE_MAX, .with = SIZE_MAX, .way = -1, .how = -1, .guard = 60};
 
 void kill_register(struct kill_case *c)
 {
@@ -364,7 +364,7 @@ int main(int argc, char **argv)
         plan.shares = 64;
     if (plan.at != SIZE_MAX)
         plan.shares = 1;
-    if (options.mode == SELFTEST && plan.guard == 20)
+    if (options.mode == SELFTEST && plan.guard == 60)
         plan.guard = 3;
     return run_all();
 }
