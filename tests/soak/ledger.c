@@ -52,10 +52,18 @@ void act_begin(const char *what)
     atomic_store(&self->doing, what);
 }
 
+/* A fork that has not come back yet is a stall already. */
+static int64_t stall_now(void)
+{
+    int64_t forking = atomic_load(&ledger->forking);
+
+    return forking ? clock_ns() - forking : 0;
+}
+
 static int64_t act_limit(int64_t stalled)
 {
     return ledger->limit + atomic_load(&ledger->teardown) +
-           atomic_load(&ledger->stalled) - stalled;
+           atomic_load(&ledger->stalled) - stalled + stall_now();
 }
 
 /* Whether it was too late is for the checker to say, who learns of stalls when we do. */

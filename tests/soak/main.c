@@ -79,6 +79,22 @@ static void nap_and_note_lateness(void)
     machine_was_late(clock_ns() - begin - LOOK);
 }
 
+/* The same for a process from its start to its end. */
+static void fork_and_note_lateness(void)
+{
+    int64_t begin = clock_ns();
+    pid_t pid;
+
+    atomic_store(&ledger->forking, begin);
+    pid = fork();
+    if (pid == 0)
+        _exit(0);
+    if (pid > 0)
+        waitpid(pid, NULL, 0);
+    machine_was_late(clock_ns() - begin);
+    atomic_store(&ledger->forking, 0);
+}
+
 static void look_for_overdue(bool at_last_too)
 {
     for (unsigned i = 0; i < ledger->actor_count; i++) {
@@ -405,8 +421,10 @@ static int run(void)
         checker_main();
     if (pid < 0)
         return 2;
-    while (waitpid(pid, &status, WNOHANG) == 0)
+    while (waitpid(pid, &status, WNOHANG) == 0) {
         nap_and_note_lateness();
+        fork_and_note_lateness();
+    }
     orphans_end();
     return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 }

@@ -91,7 +91,9 @@ struct ledger {
     _Atomic int64_t
         waits_from; /* waits that began before count from then: partners had gone */
     _Atomic int64_t teardown; /* ns, of the victim that took longest to end */
-    _Atomic int64_t stalled;  /* ns in which the machine ran nobody, or others */
+    _Atomic int64_t
+        forking; /* clock since when the keeper tries to fork; 0: it does not */
+    _Atomic int64_t stalled; /* ns in which the machine ran nobody, or others */
     _Atomic unsigned violations;
     _Atomic unsigned broken_pools;
     unsigned actor_count;
