@@ -472,18 +472,19 @@ static void after_fork_in_child(void)
  * sweep comes again then (M3).  The gate comes first: its owner may have been killed in there,
  * with an entry half done.
  */
-static void ledger_orphan(void *block, uint64_t dead_id, bool died)
+static bool ledger_orphan(void *block, uint64_t dead_id, bool died)
 {
     struct handle_table *t;
 
     if (!died && member_fate_unswept(dead_id) == FATE_ALIVE)
-        return;
+        return true; /* at piu_leave(): its own end comes later */
     if (block_inherit(block, dead_id, BLOCK_LEDGER) < 0 || !(t = handles_enter()))
-        return; /* another sweep has it */
+        return true; /* another sweep has it */
     handles_leave(t);
     block_give_back(block);
     cells_end_of(dead_id & ID_MASK);
     bequests_give_back();
+    return true;
 }
 
 static void count_block(void *block, uint64_t owner, void *argument)

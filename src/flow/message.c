@@ -101,7 +101,7 @@ static bool reservation_end(struct piu_queue *q, struct message *m, uint64_t own
 }
 
 /* Left or died: it is never seen. */
-static void reserved_orphan(void *block, uint64_t dead_id, bool died)
+static bool reserved_orphan(void *block, uint64_t dead_id, bool died)
 {
     struct message *m = block;
     struct piu_queue *q = message_queue(m);
@@ -118,6 +118,7 @@ static void reserved_orphan(void *block, uint64_t dead_id, bool died)
         block_free(block);
     else
         block_reap(block, dead_id); /* its queue is gone; or another sweep has done it */
+    return true;
 }
 
 __attribute__((constructor)) static void orphans_register(void)

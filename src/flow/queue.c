@@ -202,13 +202,14 @@ static void queue_end(struct piu_queue *q, uint64_t who)
 }
 
 /* The sweep found a queue that an ended member was freeing. */
-static void freeing_orphan(void *block, uint64_t dead_id, bool died)
+static bool freeing_orphan(void *block, uint64_t dead_id, bool died)
 {
     uint64_t who;
 
     (void)died;
     if (member_who(&who) == 0 && block_inherit(block, dead_id, BLOCK_FREEING) == 0)
         queue_end(block, who);
+    return true;
 }
 
 __attribute__((constructor)) static void orphans_register(void)

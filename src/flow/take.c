@@ -180,14 +180,14 @@ void get_repair(struct piu_queue *q)
 }
 
 /* The sweep found a block that an ended member had taken. */
-static void taken_orphan(void *block, uint64_t dead_id, bool died)
+static bool taken_orphan(void *block, uint64_t dead_id, bool died)
 {
     struct piu_queue *q = died ? message_queue(block) : NULL;
     uint64_t who;
 
     if (!q || member_who(&who) < 0 || put_enter(q, who) < 0) {
         block_reap(block, dead_id); /* it had received it; or the queue is gone */
-        return;
+        return true;
     }
     queue_tell_pollers(q);
     if (get_enter(q, who) == 0) {
@@ -198,6 +198,7 @@ static void taken_orphan(void *block, uint64_t dead_id, bool died)
     }
     put_leave(q);
     bell_ring(&q->getters);
+    return true;
 }
 
 __attribute__((constructor)) static void orphans_register(void)

@@ -19,6 +19,7 @@ enum block_purpose {
     BLOCK_RESERVED, /* a queue's: reserved, not committed */
     BLOCK_TAKEN,    /* a queue's: taken, not dropped */
     BLOCK_FREEING, /* an object whose free is under way: whoever sweeps goes on with it */
+    BLOCK_POOL,    /* a pool, with all that hangs on it: see task/estate.c */
     BLOCK_LEDGER, /* what a member holds by handles (flow/ledger.h): given back when it ends */
     BLOCK_PURPOSES
 };
@@ -76,8 +77,11 @@ uint64_t block_owner(const void *block); /* low 31 bits of a member id; 0: the f
 enum block_purpose block_purpose(const void *block);
 bool block_is_mine(const void *block, enum block_purpose purpose);
 
-/* Called by the sweep for each block that an ended member owned with this purpose. */
-typedef void block_orphan(void *block, uint64_t dead_id, bool died);
+/*
+ * Called by the sweep for each block that an ended member owned with this purpose.  false: not
+ * yet; the member's slot stays taken, and the next sweep asks again.
+ */
+typedef bool block_orphan(void *block, uint64_t dead_id, bool died);
 void block_on_orphan(enum block_purpose purpose, block_orphan *function); /* sweep.c */
 
 /* Is the whole heap sound?  Enters the heap lock, which repairs what a dead one left. */

@@ -20,25 +20,29 @@ struct sweep {
     bool died;
 };
 
-static void sweep_block(const struct sweep *sweep, void *block)
+/* false: to be asked again. */
+static bool sweep_block(const struct sweep *sweep, void *block)
 {
     _Atomic uint64_t *word = block_word(block);
     uint64_t old = word ? atomic_load(word) : 0;
     unsigned purpose = word_purpose(old);
 
     if (!word_is_of(old, sweep->id & ID_OWNER))
-        return;
+        return true;
     if (purpose != PURPOSE_PUNCHING && cells_received(sweep->member, arena_offset(block)))
         word_pass_on(word, sweep->id & ID_OWNER, BLOCK_SCRATCH, 0);
     else if (purpose < BLOCK_PURPOSES && orphan_functions[purpose])
-        orphan_functions[purpose](block, sweep->id, sweep->died);
+        return orphan_functions[purpose](block, sweep->id, sweep->died);
     else
         block_reap(block, sweep->id);
+    return true;
 }
 
 /* Every block of the heap. */
-static void sweep_heap(const struct sweep *sweep)
+static bool sweep_heap(const struct sweep *sweep)
 {
+    bool done = true;
+
     for (uint64_t unit = 0; unit < heap_committed();) {
         uint64_t word = atomic_load(unit_word(unit));
         const struct shape *shape;
@@ -46,17 +50,19 @@ static void sweep_heap(const struct sweep *sweep)
 
         for (uint32_t i = 0; s && i < shape->count; i++) {
             if (word_is_of(atomic_load(&s->words[i]), sweep->id & ID_OWNER))
-                sweep_block(sweep, span_block(s, shape, i));
+                done &= sweep_block(sweep, span_block(s, shape, i));
         }
         if (!s && word_kind(word) == KIND_USED)
-            sweep_block(sweep, unit_address(unit));
+            done &= sweep_block(sweep, unit_address(unit));
         unit += max_u64(run_length(word), 1);
     }
+    return done;
 }
 
 static int sweep_blocks(const struct member *m, uint64_t id, bool died)
 {
     struct sweep sweep = {.member = m, .id = id, .died = died};
+    bool done = true;
     uint64_t who;
     int r = member_who(&who);
 
@@ -67,13 +73,13 @@ static int sweep_blocks(const struct member *m, uint64_t id, bool died)
         void *block = arena_at(cell_block(&m->held[i]), 1);
 
         if (block)
-            sweep_block(&sweep, block);
+            done &= sweep_block(&sweep, block);
     }
     if (atomic_load(&m->held_overflow))
-        sweep_heap(&sweep);
+        done &= sweep_heap(&sweep);
     if (died)
         spans_reopen();
-    return 0;
+    return done ? 0 : -EAGAIN;
 }
 
 static void wake_owed(struct member *m)

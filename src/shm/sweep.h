@@ -4,7 +4,10 @@
 
 #include "shm/member.h"
 
-/* -errno: not all is done, because the caller is no member and cannot become one. */
+/*
+ * -errno: not all is done, because the caller is no member and cannot become one, or (-EAGAIN)
+ * something of the member's is still in use.
+ */
 int sweep_member(struct member *m, uint64_t id, bool died);
 
 #endif

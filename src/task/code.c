@@ -74,15 +74,15 @@ int code_add(uint64_t *codes, struct code_memory *memory, code_function *functio
     return 0;
 }
 
-void codes_free(uint64_t codes)
+void codes_free(uint64_t *codes)
 {
-    for (uint64_t bound = heap_blocks_most(); codes && bound; bound--) {
-        struct code *code = arena_at(codes, sizeof(*code));
+    while (*codes) {
+        struct code *code = arena_at(*codes, sizeof(*code));
 
-        if (!code)
-            return;
-        codes = code->next;
-        block_free(code);
+        *codes = code ? code->next : 0;
+        atomic_signal_fence(memory_order_seq_cst);
+        if (code)
+            block_free(code);
     }
 }
 

@@ -36,7 +36,7 @@ uint64_t code_find(const struct code_memory *memory, code_function *function);
 /* Under list_lock.  0, or -errno as code_address_of(). */
 int code_add(uint64_t *codes, struct code_memory *memory, code_function *function,
              uint64_t *ret);
-void codes_free(uint64_t codes);
+void codes_free(uint64_t *codes); /* killed half way: the rest of them */
 
 /* In a worker: what it is here.  -ENOEXEC as code_address_resolve(). */
 int code_resolve(uint64_t code, code_function **ret);

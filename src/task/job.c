@@ -181,16 +181,16 @@ int job_new(const struct job_wish *wish, const struct job_plan *plan, uint64_t s
         memset(j, 0, sizeof(*j));
     job_fill(j, plan, wish);
     r = job_place_arrays(j, plan, wish);
-    if (r < 0) {
+    if (r < 0 && spare)
+        job_strip(j);
+    else if (r < 0)
         job_free(j);
+    if (r < 0)
         return r;
-    }
     if (j->in_copied)
         block_give(arena.base + j->in);
     if (j->out_copied)
         block_give(arena.base + j->out);
-    if (!spare) /* a spare one is the family's already */
-        block_give(j);
     *ret = j;
     return 0;
 }
@@ -203,28 +203,47 @@ static void free_at(uint64_t offset)
         block_free(block);
 }
 
-uint64_t job_empty(struct job *j)
+/* What says that a block is there goes first: killed between, it stays with the arena. */
+static void array_free(uint64_t offset, uint32_t *copied)
+{
+    bool ours = *copied;
+
+    *copied = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (ours)
+        free_at(offset);
+}
+
+void job_strip(struct job *j)
 {
     job_free_notes(j);
-    if (j->in_copied)
-        free_at(j->in);
-    if (j->out_copied)
-        free_at(j->out);
-    if (!j->small) {
-        block_free(j);
-        return 0;
-    }
-    /*
-     * Here and not when it is used: that these lines come back from the workers' cores takes as
-     * long for the jobs that are emptied in a row as for one.
-     */
+    array_free(j->in, &j->in_copied);
+    array_free(j->out, &j->out_copied);
+}
+
+/*
+ * Here and not when it is used: that these lines come back from the workers' cores takes as
+ * long for the jobs that are cleared in a row as for one.
+ */
+void job_clear(struct job *j)
+{
     memset(j, 0, sizeof(*j));
-    return arena_offset(j);
 }
 
 void job_free(struct job *j)
 {
-    free_at(job_empty(j));
+    job_strip(j);
+    block_free(j);
+}
+
+void job_take(struct job *j)
+{
+    job_take_notes(j);
+    if (j->in_copied)
+        block_take(arena.base + j->in, BLOCK_SCRATCH, NULL);
+    if (j->out_copied)
+        block_take(arena.base + j->out, BLOCK_SCRATCH, NULL);
+    block_take(j, BLOCK_SCRATCH, NULL);
 }
 
 /* ---- Ends --------------------------------------------------------------------------- */

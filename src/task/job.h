@@ -164,12 +164,18 @@ static inline bool job_is_small(const struct job_plan *plan)
     return plan->size <= JOB_SMALL;
 }
 
-/* `spare`: what job_empty() gave, for a small one; 0: none. */
+/*
+ * `spare`: a cleared small one that is the family's; 0: none, and the new one is the caller's.
+ */
 int job_new(const struct job_wish *wish, const struct job_plan *plan, uint64_t spare,
             struct job **ret);
-/* Freed but for its block, where that may be used again: its offset, else 0. */
-uint64_t job_empty(struct job *j);
+/* What hangs on it is freed; may be done again after one who was killed at it. */
+void job_strip(struct job *j);
+/* A small one, stripped, as job_new() wants it. */
+void job_clear(struct job *j);
 void job_free(struct job *j);
+/* From the family to the caller: it ends with it. */
+void job_take(struct job *j);
 
 void job_finish_chunk(struct job *j, unsigned place, uint64_t chunk,
                       enum chunk_state how);

@@ -123,13 +123,43 @@ static void notes_free(uint64_t offset)
     }
 }
 
+/* The list first: killed behind that, notes stay with the arena, and none is freed twice. */
+static uint64_t notes_unlink(_Atomic uint64_t *list)
+{
+    return atomic_load_explicit(list, memory_order_relaxed) ? atomic_exchange(list, 0)
+                                                            : 0;
+}
+
 void job_free_notes(struct job *j)
 {
-    uint64_t losses = atomic_load(&j->losses), tries = atomic_load(&j->tries);
+    uint64_t losses = notes_unlink(&j->losses), tries = notes_unlink(&j->tries);
 
+    /* each comes with one of the two, and stands in a workers' line */
+    if (losses || tries)
+        notes_free(notes_unlink(&j->resumes));
     notes_free(losses);
-    notes_free(atomic_load(&j->failures));
+    notes_free(notes_unlink(&j->failures));
     notes_free(tries);
-    if (losses || tries) /* each comes with one of them, and stands in a workers' line */
-        notes_free(atomic_load(&j->resumes));
+}
+
+static void notes_take(const _Atomic uint64_t *list)
+{
+    uint64_t offset = atomic_load(list);
+
+    for (uint64_t bound = heap_blocks_most(); offset && bound; bound--) {
+        struct loss_note *note = arena_at(offset, sizeof(note->next));
+
+        if (!note)
+            return;
+        block_take(note, BLOCK_SCRATCH, NULL);
+        offset = atomic_load(&note->next);
+    }
+}
+
+void job_take_notes(struct job *j)
+{
+    notes_take(&j->losses);
+    notes_take(&j->failures);
+    notes_take(&j->tries);
+    notes_take(&j->resumes);
 }

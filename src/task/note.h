@@ -31,5 +31,6 @@ int job_add_resume(struct job *j, uint64_t chunk, uint64_t item, uint32_t attemp
 /* Where an AGAIN chunk begins, and how often it was tried; NULL: at its first item, never. */
 const struct resume_note *job_resume_of(const struct job *j, uint64_t chunk);
 void job_free_notes(struct job *j);
+void job_take_notes(struct job *j); /* they become the caller's, see job_take() */
 
 #endif

@@ -50,33 +50,23 @@ int nursery_start(struct piu_pool *pool)
     return r;
 }
 
-/* The workers of a dead nursery die with it; false: some have not, yet. */
-static bool workers_are_gone(struct pool_shared *p)
-{
-    for (unsigned i = 0; i < p->places; i++) {
-        uint64_t id = atomic_load(&p->workers[i].id);
-
-        if (atomic_load(&p->workers[i].pid) && id && member_fate(id) == FATE_ALIVE)
-            return false;
-    }
-    return true;
-}
-
 static void revive(struct piu_pool *pool)
 {
     struct pool_shared *p = pool->shared;
     uint64_t who;
     bool could_begin;
 
-    if (!workers_are_gone(p) || member_who(&who) < 0)
+    if (!pool_workers_are_gone(p) || member_who(&who) < 0)
         return; /* at the next look */
     pool_lock(p, who);
     for (unsigned i = 0; i < p->places; i++) {
         struct piu_death death = {.pid = atomic_load(&p->workers[i].pid),
                                   .exitcode = -SIGKILL};
 
-        if (death.pid)
+        if (death.pid) {
+            member_fate(atomic_load(&p->workers[i].id)); /* what else it held */
             pool_bury(p, i, &death, false);
+        }
     }
     pool_unlock(p);
     could_begin = !pool->nursery.death.left || pool->nursery.death.exitcode == 0;
@@ -105,7 +95,7 @@ void pool_look_after(struct piu_pool *pool)
 
 /* ---- Making ------------------------------------------------------------------------------- */
 
-static int shared_new(const struct piu_pool_keywords *keywords, struct pool_shared **ret)
+static int shared_new(struct piu_pool *pool, const struct piu_pool_keywords *keywords)
 {
     unsigned places = keywords->processes ? keywords->processes : machine_cpus();
     struct pool_shared *p;
@@ -114,7 +104,8 @@ static int shared_new(const struct piu_pool_keywords *keywords, struct pool_shar
 
     if (places > PLACES_MOST)
         return -EINVAL;
-    r = block_new_family(sizeof(*p) + places * sizeof(p->workers[0]), &block);
+    r = block_new_into(sizeof(*p) + places * sizeof(p->workers[0]), &pool->shared_at,
+                       &block);
     if (r < 0)
         return r;
     p = block;
@@ -129,17 +120,8 @@ static int shared_new(const struct piu_pool_keywords *keywords, struct pool_shar
         snprintf(p->name, sizeof(p->name), "Pool-%u",
                  1 + (unsigned)atomic_fetch_add(&arena_header()->pool_number, 1));
     p->stamp = POOL_STAMP;
-    *ret = p;
+    pool->shared = p;
     return 0;
-}
-
-static void shared_free(struct pool_shared *p)
-{
-    fd_close(p->poke);
-    fd_close(p->ended);
-    codes_free(p->codes);
-    p->stamp = 0;
-    block_free(p);
 }
 
 /* After the state says that it shall end: nobody starts another. */
@@ -165,7 +147,7 @@ static void nursery_join(struct piu_pool *pool)
         kill(pool->nursery.pid, SIGKILL); /* not ended, so the number is its own */
     while (child_join(&pool->nursery, CLOCK_FOREVER) == -EINTR)
         ;
-    while (!workers_are_gone(pool->shared))
+    while (!pool_workers_are_gone(pool->shared))
         sched_yield();
 }
 
@@ -205,27 +187,23 @@ static int pool_begin(struct piu_pool *pool)
 struct piu_pool *piu_pool_create(const struct piu_pool_keywords *keywords)
 {
     struct piu_pool *pool = NULL;
-    struct pool_shared *shared = NULL;
     uint64_t who;
     void *block;
     int r = keywords ? member_who(&who) : -EINVAL;
 
     if (r == 0)
-        r = block_new_family(sizeof(*pool), &block);
+        r = block_new(sizeof(*pool), BLOCK_SCRATCH, NULL, &block);
     if (r == 0) {
-        pool = block;
-        r = shared_new(keywords, &shared);
-    }
-    if (r == 0) {
-        pool->shared = shared;
+        pool = memset(block, 0, sizeof(*pool));
         pool->owner = who & ID_MASK;
-        r = pool_begin(pool);
+        block_set_purpose(pool, BLOCK_POOL);
+        r = shared_new(pool, keywords);
     }
+    if (r == 0)
+        r = pool_begin(pool);
     if (r < 0) {
-        if (shared)
-            shared_free(shared);
         if (pool)
-            block_free(pool);
+            pool_dissolve(pool, false);
         errno = -r;
         return NULL;
     }
@@ -343,10 +321,7 @@ struct piu_pool *piu_pool_free(struct piu_pool *pool)
     terminate(pool, who);
     nursery_join(pool);
     child_done(&pool->nursery);
-    pool_free_jobs(pool);
-    pool->stamp = 0;
-    shared_free(pool->shared);
-    block_free(pool);
+    pool_dissolve(pool, false);
     return NULL;
 }
 

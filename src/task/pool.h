@@ -90,10 +90,12 @@ struct piu_pool { /* private to the process that made it */
     uint64_t owner; /* member id */
     struct pool_shared *shared;
     struct child nursery;
-    _Atomic uint32_t reviving; /* a thread starts another nursery */
-    _Atomic uint32_t given_up; /* jobs that are freed and still listed */
+    _Atomic uint32_t reviving;  /* a thread starts another nursery */
+    _Atomic uint32_t given_up;  /* jobs that are freed and still listed */
+    _Atomic uint64_t shared_at; /* the offset of `shared`, as its block's owner (E1) */
     /* under list_lock */
-    uint64_t collected; /* the job that collect() looks at next; 0: the first */
+    _Atomic uint64_t moving; /* a job on its way into or out of the list (E2); 0: none */
+    uint64_t collected;      /* the job that collect() looks at next; 0: the first */
     uint64_t
         spares; /* blocks for small jobs, each with the offset of the next in front */
     unsigned spares_count;
@@ -159,7 +161,16 @@ int pool_submit_call(struct piu_pool *pool, struct piu_task *task,
                      code_function *function, uint64_t *code, struct piu_result *ret);
 /* The user has done with it: freed now or later. */
 void pool_give_up(struct piu_pool *pool, struct job *j);
-void pool_free_jobs(struct piu_pool *pool);
+
+/* ---- What hangs on a pool (estate.c) ---------------------------------------------------- */
+
+uint64_t spare_take(
+    struct piu_pool *pool); /* under the lock: it is `moving` now; 0: none */
+/* Under the lock: the job, out of the list, is kept for another or freed. */
+void pool_drop_job(struct piu_pool *pool, struct job *j);
+bool pool_workers_are_gone(struct pool_shared *p); /* false: some have not, yet */
+/* All that the pool has, and itself: by its owner or, `swept`, by who found that one's end. */
+void pool_dissolve(struct piu_pool *pool, bool swept);
 
 void result_done(struct piu_result *r);
 /* One slice of waiting in the user's process also looks after the nursery. */

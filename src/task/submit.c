@@ -12,37 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PARKED      8u  /* small jobs that stay listed, before it is worth a look */
-#define COLLECTED   16u /* jobs that are looked at then */
-#define SPARES_MOST 32u
-
-/* ---- Spare blocks, under the lock ---------------------------------------------------- */
-
-static uint64_t spare_take(struct piu_pool *pool)
-{
-    struct job *j = arena_at(pool->spares, JOB_SMALL);
-
-    if (!j)
-        return 0;
-    pool->spares = atomic_exchange(&j->next, 0);
-    pool->spares_count--;
-    return arena_offset(j);
-}
-
-static void spare_keep(struct piu_pool *pool, uint64_t spare)
-{
-    struct job *j = arena_at(spare, JOB_SMALL);
-
-    if (!j)
-        return;
-    if (pool->spares_count >= SPARES_MOST) {
-        block_free(j);
-        return;
-    }
-    atomic_store(&j->next, pool->spares);
-    pool->spares = spare;
-    pool->spares_count++;
-}
+#define PARKED    8u  /* small jobs that stay listed, before it is worth a look */
+#define COLLECTED 16u /* jobs that are looked at then */
 
 /* ---- Freeing, under the lock --------------------------------------------------------- */
 
@@ -59,8 +30,9 @@ static bool job_retire(struct piu_pool *pool, struct job *j)
         return false;
     if (pool->collected == arena_offset(j))
         pool->collected = atomic_load(&j->next);
+    atomic_store_explicit(&pool->moving, arena_offset(j), memory_order_release);
     pool_unlink(p, j);
-    spare_keep(pool, job_empty(j));
+    pool_drop_job(pool, j);
     return true;
 }
 
@@ -103,22 +75,6 @@ void pool_give_up(struct piu_pool *pool, struct job *j)
     if (atomic_load(&pool->given_up) > PARKED)
         collect(pool);
     pool_unlock(pool->shared);
-}
-
-/* All workers are gone. */
-void pool_free_jobs(struct piu_pool *pool)
-{
-    struct job *j, *next;
-    uint64_t spare;
-
-    for (j = pool_next_job(pool->shared, NULL); j; j = next) {
-        next = pool_next_job(pool->shared, j);
-        j->number = 0;
-        if (atomic_load(&j->given_up)) /* the others are their results' */
-            job_free(j);
-    }
-    while ((spare = spare_take(pool)))
-        block_free(arena.base + spare);
 }
 
 /* ---- Submitting --------------------------------------------------------------------------- */
@@ -165,6 +121,18 @@ struct submission {
     uint64_t *function_code; /* in the task */
 };
 
+/* E2: from now on the pool's, whoever is killed and when. */
+static void publish(struct piu_pool *pool, struct job *j, bool was_spare)
+{
+    if (!was_spare) {
+        block_aim(j, &pool->moving);
+        atomic_store(&pool->moving, arena_offset(j));
+        block_give(j);
+    }
+    pool_append(pool->shared, j);
+    atomic_store_explicit(&pool->moving, 0, memory_order_release);
+}
+
 /* The lock is held.  A large one is made without it. */
 static int submit_locked(struct submission *s, struct job **ret)
 {
@@ -184,7 +152,9 @@ static int submit_locked(struct submission *s, struct job **ret)
     if (!small)
         pool_lock(pool->shared, s->who);
     if (r == 0)
-        pool_append(pool->shared, *ret);
+        publish(pool, *ret, spare != 0);
+    else if (spare)
+        block_free_from(&pool->moving);
     return r;
 }
 

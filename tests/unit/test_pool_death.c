@@ -435,6 +435,84 @@ TEST(the_nursery_killed_in_a_task_loses_what_was_begun_and_no_more)
     piu_pool_free(pool);
 }
 
+/* ---- The owner ------------------------------------------------------------------------------- */
+
+/* Jobs that run, have ended, and are kept by results; spares, notes, arrays of their own. */
+static void use_much_of(struct piu_pool *pool)
+{
+    enum { MANY = 4000 };
+    static int in[MANY], out[MANY];
+    struct trouble t = {.task = task_of(4), .bad = 5, .what = die_killed};
+    struct piu_task large = {.run = trouble_run,
+                             .struct_size = sizeof(t),
+                             .count = MANY,
+                             .in = in,
+                             .in_size = sizeof(int),
+                             .out = out,
+                             .out_size = sizeof(int)};
+    struct trouble u = {.task = large};
+
+    CHECK_EQ(piu_pool_map(pool, &t.task, NULL), PIU_LOSSES);
+    CHECK(piu_pool_map_async(pool, &t.task));
+    check_pool_works(pool);
+    CHECK_EQ(piu_pool_map(pool, &u.task, NULL), 0);
+    CHECK(piu_pool_map_async(pool, &u.task));
+    for (int i = 0; i < 20; i++)
+        CHECK_EQ(piu_pool_apply(pool, do_nothing, NULL, 0), 0);
+    t.task.retries = 1;
+    CHECK(piu_pool_map_async(pool, &t.task));
+}
+
+static void check_nothing_is_left_of(void (*owner)(void), bool killed)
+{
+    struct piu_lock *lock = piu_shared_new(1, sizeof(*lock));
+    uint64_t before;
+
+    CHECK_EQ(in_child({ piu_lock_acquire(lock, PIU_FOREVER), exit(0); }), 0);
+    member_sweep_dead(true);
+    before = block_count();
+    for (int i = 0; i < 3; i++) {
+        if (killed)
+            in_child_killed({ owner(); });
+        else
+            CHECK_EQ(in_child({ owner(); }), 0);
+        test_wait_until((member_sweep_dead(true), block_count() == before));
+        CHECK(block_check());
+    }
+    piu_shared_free(lock);
+}
+
+static void have_a_pool(void)
+{
+    use_much_of(pool_of(2));
+}
+
+static void have_many_pools(void)
+{
+    for (int i = 0; i < 30; i++) /* more than a member has cells for blocks */
+        check_pool_works(pool_of(1));
+}
+
+static void have_results_of_a_freed_pool(void)
+{
+    struct piu_pool *pool = pool_of(2);
+
+    use_much_of(pool);
+    piu_pool_free(pool);
+}
+
+TEST(a_killed_owner_leaves_nothing_of_its_pools_to_the_family, .limit = 60)
+{
+    check_nothing_is_left_of(have_a_pool, true);
+    check_nothing_is_left_of(have_many_pools, true);
+    check_nothing_is_left_of(have_results_of_a_freed_pool, true);
+}
+
+TEST(an_owner_that_exits_without_a_word_leaves_nothing_of_its_pools)
+{
+    check_nothing_is_left_of(have_a_pool, false);
+}
+
 /* Nothing is lost but what was begun, whoever is killed and whenever. */
 TEST(workers_and_nurseries_killed_at_random_times, .limit = 60)
 {
