@@ -81,6 +81,7 @@ static PyObject *queue_put(PyObject *self, PyObject *const *arguments, Py_ssize_
 
     if (check_open(self) < 0)
         return NULL;
+    object_of(self)->has_put = true;
     if (count == 1 && !names)
         return queue_put_object(self, arguments[0], timeout);
     if (arguments_take("put", known, 3, arguments, count, names, places, &timeout) < 0)
@@ -93,7 +94,10 @@ static PyObject *queue_put(PyObject *self, PyObject *const *arguments, Py_ssize_
 
 static PyObject *queue_put_nowait(PyObject *self, PyObject *object)
 {
-    return check_open(self) < 0 ? NULL : queue_put_object(self, object, PIU_NOW);
+    if (check_open(self) < 0)
+        return NULL;
+    object_of(self)->has_put = true;
+    return queue_put_object(self, object, PIU_NOW);
 }
 
 static PyObject *queue_get(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
@@ -135,8 +139,11 @@ static PyObject *queue_full(PyObject *self, PyObject *unused)
 
 static PyObject *queue_close(PyObject *self, PyObject *unused)
 {
+    struct queue_object *o = object_of(self);
+
     (void)unused;
-    object_of(self)->closer = getpid();
+    o->closer = getpid();
+    o->reader_closed |= o->has_put; /* as the stdlib's feeder does */
     Py_RETURN_NONE;
 }
 

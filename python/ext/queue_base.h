@@ -12,6 +12,7 @@ struct queue_object {
     size_t maxsize; /* 0: none */
     pid_t closer;   /* the process that closed it; 0: none.  A forked child may use it. */
     bool reader_closed, writer_closed; /* the ends, as connection objects know it */
+    bool has_put;                      /* here: then close() closes the reader, too */
 };
 
 static inline struct piu_queue *queue_of(PyObject *self)

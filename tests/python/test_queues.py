@@ -234,6 +234,16 @@ class SemanticsTest(unittest.TestCase):
             with self.assertRaisesRegex(ValueError, 'Queue .* is closed'):
                 call()
 
+    def test_empty_after_close_where_it_has_put_and_where_not(self):
+        for kind in piu.Queue, piu.JoinableQueue:
+            unused, used = kind(), kind()
+            unused.close()
+            self.assertTrue(unused.empty())
+            used.put(1)
+            used.close()
+            with self.assertRaisesRegex(OSError, 'is closed'):
+                used.empty()
+
     def test_a_simple_queue_that_was_closed(self):
         queue = piu.SimpleQueue()
         queue.close()
