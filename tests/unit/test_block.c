@@ -232,7 +232,7 @@ struct orphans {
 
 static struct orphans *orphans;
 
-static void count_orphan(void *block, uint64_t dead_id, bool died)
+static bool count_orphan(void *block, uint64_t dead_id, bool died)
 {
     CHECK(died);
     if (block_inherit(block, dead_id, BLOCK_SCRATCH) == 0) {
@@ -240,6 +240,7 @@ static void count_orphan(void *block, uint64_t dead_id, bool died)
         orphans->block = arena_offset(block);
         block_give(block);
     }
+    return true;
 }
 
 TEST(a_purpose_has_its_own_way_to_pass_blocks_on_once)

@@ -142,11 +142,12 @@ TEST(a_record_full_of_nonsense_is_swept_without_harm)
 }
 
 /* A process whose first call finds the dead one: it is no member yet, and must not wait for itself. */
-static void take_for_ever(void *block, uint64_t dead_id, bool died)
+static bool take_for_ever(void *block, uint64_t dead_id, bool died)
 {
     (void)died;
     CHECK(me() != 0);
     block_reap(block, dead_id);
+    return true;
 }
 
 TEST(who_joins_where_all_slots_are_those_of_the_dead_does_not_wait_for_itself)
