@@ -137,12 +137,11 @@ def asleep_in(mp, function, *args):
 
 
 def python(source, library, **keywords):
-    """A program of its own, in a session of its own, that has imported `mp`."""
+    """A program of its own, in a process group of its own, that has imported `mp`."""
     source = (f'import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n'
               f'from cell import *; mp = library({library!r})\n{source}')
     return subprocess.Popen([sys.executable, '-c', source], stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                            **keywords)
+                            stderr=subprocess.STDOUT, text=True, process_group=0, **keywords)
 
 
 def library(name):

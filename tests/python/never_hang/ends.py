@@ -1,4 +1,4 @@
-"""Ends of the parent, of the interpreter, and Ctrl-C.  Each is a program in a session of its own."""
+"""Ends of the parent, of the interpreter, and Ctrl-C.  Each is a program in a group of its own."""
 
 import os
 import signal

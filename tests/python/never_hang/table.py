@@ -27,10 +27,13 @@ STDLIB = 'multiprocessing'
 
 
 def end_session(process):
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    """Also the orphans of a program that it started, which have a group of their own."""
+    for pid in map(int, filter(str.isdecimal, os.listdir('/proc'))):
+        try:
+            if os.getsid(pid) == process.pid:
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def run(name, library, limit):
