@@ -24,6 +24,7 @@ LIMIT = 60  # seconds
 
 # a sanitizer is not to catch the signals by which examples die on purpose
 ENVIRONMENT = dict(os.environ)
+ENVIRONMENT.pop("PYTHONUNBUFFERED", None)  # lines of two processes would come in halves
 for name in "ASAN_OPTIONS", "UBSAN_OPTIONS":
     own = "handle_segv=0:handle_abort=0"
     ENVIRONMENT[name] = ":".join(filter(None, [os.environ.get(name), own]))

@@ -5,6 +5,7 @@
 #include "shm/member.h"
 
 #include <piu.h>
+#include <sched.h>
 
 struct state {
     struct piu_lock lock;
@@ -102,15 +103,19 @@ static void map_and_free(void *state)
     piu_pool_free(pool);
 }
 
-/* The memory of a pool whose owner was killed is the family's, and stays: a few blocks. */
+/*
+ * What a killed owner's pool had goes back, but for the one block that it was killed at between
+ * unlinking and freeing.
+ */
 static void all_workers_end(void *state)
 {
     (void)state;
     kill_orphans_end();
-    member_sweep_dead(true);
-    CHECK_EQ(living(), 1);
+    do /* those of an owner that lives on as another program are not ours to wait for */
+        member_sweep_dead(true);
+    while (living() != 1 && sched_yield() == 0);
     CHECK(block_check());
-    CHECK(kill_blocks() <= 5);
+    CHECK(kill_blocks() <= 1);
     CHECK(kill_blocks() == 0 || !kill_now.ended);
 }
 
