@@ -161,8 +161,7 @@ static unsigned kill_some(void)
         dead[killed] = NULL;
         if (i >= ledger->actor_count)
             worker_die();
-        else if (!ledger->actors[i].role->spared &&
-                 !atomic_load(&ledger->actors[i].doomed))
+        else if (!atomic_load(&ledger->actors[i].doomed))
             actor_die(dead[killed] = &ledger->actors[i]);
     }
     for (unsigned i = 0; i < killed; i++)

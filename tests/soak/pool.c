@@ -1,6 +1,6 @@
 /*
  * Owners of pools: every item of a map is done and right, or named as lost; none is done twice.
- * Workers and nurseries are killed; not the owners, whose pools stay in the arena (pool.md).
+ * Owners, workers and nurseries are killed; what a dead owner's pool had goes back (pool.md).
  */
 #include "soak.h"
 
@@ -134,5 +134,5 @@ static void owner_play(struct actor *a)
 
 const struct subject pool_subject = {
     .name = "pool",
-    .roles = {{.name = "owner", .count = 2, .play = owner_play, .spared = true}},
+    .roles = {{.name = "owner", .count = 2, .play = owner_play}},
 };

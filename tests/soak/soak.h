@@ -41,8 +41,7 @@ struct role {
     void (*play)(struct actor *a); /* until a->stop */
     void (*died)(
         struct actor *a); /* in the checker: what was in its hands?  May be NULL. */
-    bool last;   /* stopped when the others have ended: they wait for what it does */
-    bool spared; /* not killed */
+    bool last; /* stopped when the others have ended: they wait for what it does */
 };
 
 #define SUBJECT_ROLES 3
