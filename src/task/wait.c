@@ -23,6 +23,7 @@ struct watching {
     unsigned count;
     uint64_t lives; /* bit i: words[i] is a member's life */
     bool blind;
+    size_t processes; /* how many of the list are */
     bool only_processes;
     bool slept;
     int64_t deadline;
@@ -120,11 +121,15 @@ static void lives_pass_on(const struct watching *w)
     }
 }
 
-/* After a slice in which nothing came.  The caller looks once more before it hears of it. */
+/*
+ * After a slice in which nothing came.  The caller looks once more before it hears of it.  A
+ * process that we wait for will end, or has and we shall be told: its zygote, which counts as
+ * nobody, may have to write it down yet.
+ */
 static void ask_alone(struct watching *w, int64_t slice)
 {
     w->waited += slice;
-    if (w->waited < SLICE_LAST || w->deadline != CLOCK_FOREVER)
+    if (w->processes || w->waited < SLICE_LAST || w->deadline != CLOCK_FOREVER)
         return;
     w->waited = 0;
     w->alone = member_is_alone();
@@ -203,16 +208,17 @@ static void bells_pass_on(struct piu_waitable *list, size_t count)
 
 int piu_wait_any(struct piu_waitable *list, size_t count, int64_t timeout)
 {
-    struct watching w = {.slice = SLICE_FIRST, .only_processes = true};
+    struct watching w = {.slice = SLICE_FIRST};
     uint64_t who;
     int r = list && count ? member_who(&who) : -EINVAL;
 
     for (size_t i = 0; i < count && r == 0; i++) {
         r = waitable_check(&list[i]);
-        w.only_processes &= list[i].process != NULL;
+        w.processes += list[i].process != NULL;
     }
     if (r < 0)
         return r;
+    w.only_processes = w.processes == count;
     w.deadline = deadline_after(timeout);
     while (r == 0 && look_at_all(list, count, &w) == 0) {
         int64_t left = deadline_left(w.deadline);

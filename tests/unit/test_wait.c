@@ -178,6 +178,66 @@ TEST(the_end_of_a_zygotes_child_is_seen)
     }
 }
 
+/* How often it has gone to sleep so far. */
+static long sleeps_of(pid_t pid)
+{
+    char path[64], line[128];
+    long count = -1;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    file = fopen(path, "re");
+    while (file && count < 0 && fgets(line, sizeof(line), file))
+        sscanf(line, "voluntary_ctxt_switches: %ld", &count);
+    if (file)
+        fclose(file);
+    return count;
+}
+
+/* The waiter has the time to ask many times whether it is alone: each sleep is one of 2 ms. */
+static _Noreturn void let_go_on_when_it_has_slept(pid_t waiter, struct notes *notes)
+{
+    enum { SLEEPS = 200 };
+    long before;
+
+    test_wait_until(notes->about_to_wait);
+    before = sleeps_of(waiter);
+    test_wait_until(sleeps_of(waiter) >= before + SLEEPS);
+    kill(notes->result[0], SIGCONT);
+    _exit(0);
+}
+
+TEST(a_child_whose_zygote_is_stopped_is_waited_for_though_nobody_else_is_left)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    pid_t waiter = getpid();
+    pid_t helper = test_fork(); /* before there is a family: no stray */
+    struct piu_waitable list[2] = {0};
+    struct piu_process *p;
+    uint32_t cursor = 0;
+    uint64_t zygote;
+
+    if (helper == 0)
+        let_go_on_when_it_has_slept(waiter, notes);
+    list[0].process = p = piu_shared_new(1, sizeof(*p));
+    list[1].event = piu_shared_new(1, sizeof(*list[1].event));
+    CHECK(p && list[1].event);
+    CHECK_EQ(piu_init(.zygote = true), 0);
+    p->target = sleep_on;
+    CHECK_EQ(piu_process_start(p, .how = PIU_ZYGOTE), 0);
+    while ((zygote = member_next(&cursor)) == member_self_id() ||
+           member_pid(zygote) == piu_process_pid(p))
+        ;
+    CHECK(zygote);
+    notes->result[0] = member_pid(zygote);
+    stop(member_pid(zygote));
+    CHECK_EQ(piu_process_kill(p), 0);
+    notes->about_to_wait = 1;
+    CHECK_EQ(piu_wait_any(list, 2, PIU_FOREVER), 0);
+    CHECK(list[0].ready && !list[1].ready);
+    CHECK_EQ(child_wait(helper), 0);
+}
+
 TEST(waiting_for_any_takes_no_wakeup_from_those_who_get)
 {
     enum { MESSAGES = 2000 };
