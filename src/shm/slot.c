@@ -32,14 +32,20 @@ static int slots_back(uint32_t slot)
     uint32_t committed;
 
     while (slot >= (committed = slots_end())) {
+        uint32_t said = atomic_load(&h->members_committed);
         int r = arena_back(ARENA_MEMBERS + (uint64_t)committed * MEMBER_SIZE,
                            (uint64_t)SLOTS_PIECE * MEMBER_SIZE);
 
         if (r < 0)
             return r;
-        /* release, for the acquire in arena_slots() */
-        atomic_compare_exchange_strong(&h->members_committed, &committed,
-                                       committed + SLOTS_PIECE);
+        /*
+         * Up to there, from whatever it says: somebody may have written less over it than we
+         * have seen.  Release, for the acquire in arena_slots().
+         */
+        while (said < committed + SLOTS_PIECE &&
+               !atomic_compare_exchange_weak(&h->members_committed, &said,
+                                             committed + SLOTS_PIECE))
+            ;
     }
     return 0;
 }

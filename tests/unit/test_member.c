@@ -359,6 +359,21 @@ TEST(thousands_of_members_that_die_unnoticed_do_not_use_up_the_slots, .limit = 6
         CHECK_EQ(member_fate(ids->id[i]), FATE_DIED);
 }
 
+TEST(a_count_of_records_that_was_written_over_grows_again)
+{
+    struct arena_header *h;
+    uint32_t seen;
+    uint64_t id;
+
+    my_id();
+    h = arena_header();
+    seen = h->members_committed;
+    h->members_committed = 1;
+    for (uint32_t i = 0; i <= seen; i++)
+        CHECK_EQ(member_claim("more", &id), 0);
+    CHECK(h->members_committed > seen);
+}
+
 TEST(members_that_start_all_at_once_have_different_slots)
 {
     struct ids *ids = test_shared(sizeof(*ids));
