@@ -11,7 +11,8 @@
  * P3  while a process is started the pickled object is kept alive by the stdlib's Popen object:
  *     until the child has ended, whatever becomes of the child
  * P4  in a message the handles are listed beside the pickle: the receiver lands them when it has
- *     unpickled, well or badly, and whoever throws the message away lands them, too
+ *     unpickled, well or badly, and the message cannot come again (M3 of message.h); whoever
+ *     throws the message away lands them, too
  */
 #ifndef PIU_EXT_HANDLE_H
 #define PIU_EXT_HANDLE_H
@@ -54,7 +55,7 @@ bool handle_may_travel(struct module_state *state);
  *     put count and handles, then the bytes; if that failed, or pickling: carrier_land(&c)
  *     carrier_done(&c);
  *
- * The receiver unpickles (needs nothing open), and then handles_land() what the message lists.
+ * The receiver unpickles (needs nothing open), drops the message, and then lands what it lists.
  */
 struct carrier {
     struct carrier *outer; /* of this thread */

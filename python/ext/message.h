@@ -9,8 +9,11 @@
  *
  * M1  no byte behind the message is read, whatever its lengths and counts say
  * M2  what is read is the reader's own: nothing of it points into the message
- * M3  each handle in a message is sent once (piu_handle_send), and landed once: by
- *     message_read(), or by message_drop() where the message was not put
+ * M3  each handle in a message is sent once (piu_handle_send), and landed once: when the message
+ *     has left its queue for good and will not be read again, or by message_drop() where it was
+ *     not put.  Until then the message's count keeps the object, however often it is read
+ * Crash: killed before the message is dropped from its queue, it comes again with all its counts;
+ * killed after that, before it is landed, the objects are kept to the end of the family.
  */
 #ifndef PIU_EXT_MESSAGE_H
 #define PIU_EXT_MESSAGE_H
@@ -38,9 +41,17 @@ int message_write(struct message *m, unsigned char *place);
 void message_done(struct message *m); /* it was put: its handles travel */
 void message_drop(struct message *m); /* it was not */
 
-/* A new object; NULL with an exception: what unpickling raised, or ValueError: no message. */
+/*
+ * A new object, with holds of its own; NULL with an exception: what unpickling raised, or
+ * ValueError: no message.  Then, read well or badly, one of the two below, once.
+ */
 PyObject *message_read(struct module_state *state, const unsigned char *bytes,
                        size_t size);
+/* M3: of a copy, whose message has left its queue. */
+void message_land(const unsigned char *bytes, size_t size);
+/* M3: drops `message`, taken from `q`, then lands: `bytes` are the part of it that was put. */
+void message_release(struct piu_queue *q, void *message, const unsigned char *bytes,
+                     size_t size);
 
 int message_functions_add(PyObject *module);
 

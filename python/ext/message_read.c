@@ -178,7 +178,7 @@ static PyObject *unpickle(struct module_state *s, const unsigned char *pickle,
 
 static PyObject *read_pickle(struct module_state *s, struct reader *r)
 {
-    const unsigned char *handles = NULL, *sizes = NULL, *pickle = NULL;
+    const unsigned char *sizes = NULL, *pickle = NULL;
     PyObject *buffers = NULL, *object = NULL;
     struct pickled_head head;
     uint64_t room;
@@ -188,8 +188,7 @@ static PyObject *read_pickle(struct module_state *s, struct reader *r)
     room = (uint64_t)(r->end - r->at);
     if (head.buffers > room / sizeof(uint64_t))
         return read_wrong();
-    handles = read_bytes(r, head.handles * (uint64_t)sizeof(struct piu_handle));
-    if (handles)
+    if (read_bytes(r, head.handles * (uint64_t)sizeof(struct piu_handle)))
         sizes = read_bytes(r, head.buffers * sizeof(uint64_t));
     if (sizes)
         pickle = read_bytes(r, head.pickle);
@@ -198,12 +197,6 @@ static PyObject *read_pickle(struct module_state *s, struct reader *r)
     if (buffers)
         object = unpickle(s, pickle, head.pickle, buffers);
     Py_XDECREF(buffers);
-    for (uint32_t i = 0; handles && i < head.handles; i++) { /* M3 */
-        struct piu_handle h;
-
-        memcpy(&h, handles + i * sizeof(h), sizeof(h));
-        handles_land(&h, 1);
-    }
     return object;
 }
 
@@ -214,6 +207,52 @@ PyObject *message_read(struct module_state *state, const unsigned char *bytes,
 
     return size > 0 && *bytes == 'p' ? read_pickle(state, &r)
                                      : read_object(&r, MESSAGE_DEPTH);
+}
+
+/* ---- Landing -------------------------------------------------------------------------------- */
+
+/* M1: how many are listed, and where; 0: none, or they do not fit. */
+static size_t handles_of(const unsigned char *bytes, size_t size,
+                         const unsigned char **ret)
+{
+    struct pickled_head head;
+
+    if (size < sizeof(head) || *bytes != 'p')
+        return 0;
+    memcpy(&head, bytes, sizeof(head));
+    *ret = bytes + sizeof(head);
+    return head.handles <= (size - sizeof(head)) / sizeof(struct piu_handle)
+               ? head.handles
+               : 0;
+}
+
+void message_land(const unsigned char *bytes, size_t size)
+{
+    const unsigned char *handles = NULL;
+    size_t count = handles_of(bytes, size, &handles);
+
+    for (size_t i = 0; i < count; i++) {
+        struct piu_handle h;
+
+        memcpy(&h, handles + i * sizeof(h), sizeof(h));
+        handles_land(&h, 1);
+    }
+}
+
+void message_release(struct piu_queue *q, void *message, const unsigned char *bytes,
+                     size_t size)
+{
+    const unsigned char *handles = NULL;
+    size_t count = handles_of(bytes, size, &handles);
+    struct piu_handle *copy = NULL;
+
+    if (count > 0)
+        copy = PyMem_Malloc(count * sizeof(*copy)); /* NULL: as if it were never read */
+    if (copy)
+        memcpy(copy, handles, count * sizeof(*copy));
+    if (piu_queue_drop(q, message) >= 0 && copy)
+        handles_land(copy, count);
+    PyMem_Free(copy);
 }
 
 int message_functions_add(PyObject *module)

@@ -87,6 +87,7 @@ static int take_in(struct tasks_object *s, PyObject *jobs, PyObject *inbox,
     return r;
 }
 
+/* Its counts are given up when it is settled (M3), after it was read perhaps more than once. */
 static void keep(struct tasks_object *s, const unsigned char *bytes, size_t size)
 {
     PyObject *type, *error, *trace;
@@ -96,19 +97,30 @@ static void keep(struct tasks_object *s, const unsigned char *bytes, size_t size
     PyErr_Restore(type, error, trace);
 }
 
+/* M3: it is settled. */
+static void result_land(const unsigned char *bytes, size_t size)
+{
+    message_land(bytes + sizeof(struct result_head), size - sizeof(struct result_head));
+}
+
 /* ---- Collecting ---------------------------------------------------------------------------------- */
 
 static int collect_kept(struct tasks_object *s, PyObject *jobs, PyObject *inbox)
 {
     PyObject *kept = s->kept;
+    const unsigned char *bytes;
+    size_t size;
     int r;
 
     if (!kept)
         return 0;
     s->kept = NULL;
-    r = take_in(s, jobs, inbox, (const unsigned char *)PyBytes_AS_STRING(kept),
-                (size_t)PyBytes_GET_SIZE(kept));
-    if (r < 0 && PyErr_Occurred() && !s->kept)
+    bytes = (const unsigned char *)PyBytes_AS_STRING(kept);
+    size = (size_t)PyBytes_GET_SIZE(kept);
+    r = take_in(s, jobs, inbox, bytes, size);
+    if (r == 0)
+        result_land(bytes, size);
+    else if (!s->kept)
         s->kept = Py_NewRef(kept);
     Py_DECREF(kept);
     return r < 0 ? -1 : 1;
@@ -123,10 +135,15 @@ static int collect_large(struct tasks_object *s, PyObject *jobs, PyObject *inbox
     if (r < 0)
         return r;
     r = take_in(s, jobs, inbox, message, size);
-    if (r < 0)
+    if (r < 0) {
         keep(s, message, size);
-    piu_queue_drop(results_of(s), message);
-    return r < 0 ? -1 : 1;
+        piu_queue_drop(results_of(s), message);
+        return -1;
+    }
+    message_release(results_of(s), message,
+                    (unsigned char *)message + sizeof(struct result_head),
+                    size - sizeof(struct result_head));
+    return 1;
 }
 
 /* 1: one was collected; 0: none is there; -1 with an exception. */
@@ -140,6 +157,8 @@ static int collect_one(struct tasks_object *s, PyObject *jobs, PyObject *inbox)
         r = take_in(s, jobs, inbox, bytes, size);
         if (r < 0)
             keep(s, bytes, size);
+        else
+            result_land(bytes, size);
         return r < 0 ? -1 : 1;
     }
     if (r == -EMSGSIZE)

@@ -113,7 +113,7 @@ static PyObject *get_large(PyObject *self, int *r)
     if (*r < 0)
         return NULL;
     object = message_read(shared->state, message, size);
-    piu_queue_drop(queue_of(self), message);
+    message_release(queue_of(self), message, message, size);
     return object;
 }
 
@@ -122,15 +122,19 @@ PyObject *queue_get_object(PyObject *self, int64_t timeout)
     struct shared_object *shared = (struct shared_object *)self;
     unsigned char small[MESSAGE_SMALL];
     struct call c = {.q = queue_of(self), .bytes = small};
+    PyObject *object;
     int r;
 
     for (;;) {
         r = wait_at_queue(call_get, &c, timeout);
-        if (r >= 0)
-            return message_read(shared->state, small, c.size);
+        if (r >= 0) {
+            object = message_read(shared->state, small, c.size);
+            message_land(small, c.size);
+            return object;
+        }
         if (r != -EMSGSIZE)
             break;
-        PyObject *object = get_large(self, &r);
+        object = get_large(self, &r);
         if (r >= 0)
             return object;
         if (r != -ETIMEDOUT)

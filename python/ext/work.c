@@ -86,6 +86,17 @@ static int send_object(struct worker *w, uint64_t number, enum result_kind kind,
     return r < 0 ? -1 : 0;
 }
 
+/* The message, and the counts of what is in it. */
+static void task_drop(struct worker *w, struct task *t, const struct task_head *head)
+{
+    size_t front = sizeof(*head) + head->function, size = 0;
+    const unsigned char *bytes = t->message;
+
+    if (front <= t->size)
+        size = t->size - front;
+    message_release(tasks_of(w->tasks), t->message, bytes + t->size - size, size);
+}
+
 /*
  * The next one to be run: 1; 0: there are no more; -1.  AGAIN is told on the way, before the
  * message is dropped: killed between, it comes again, and is told again (T4).
@@ -96,11 +107,12 @@ static int take_first(struct worker *w, struct task *t)
 
     while ((r = take_next(w, t)) == PIU_REDELIVERED &&
            t->size >= sizeof(struct task_head)) {
-        const struct task_head *head = t->message;
+        struct task_head head;
 
-        if (send_object(w, head->number, RESULT_AGAIN, Py_None) < 0)
+        memcpy(&head, t->message, sizeof(head));
+        if (send_object(w, head.number, RESULT_AGAIN, Py_None) < 0)
             return -1;
-        piu_queue_drop(tasks_of(w->tasks), t->message);
+        task_drop(w, t, &head);
     }
     if (r == -EPIPE)
         return 0;
@@ -184,7 +196,7 @@ static PyObject *task_read(struct worker *w, struct task *t, struct task_head *h
         object =
             message_read(w->tasks->shared.state, bytes + sizeof(*head) + head->function,
                          t->size - sizeof(*head) - head->function);
-    piu_queue_drop(tasks_of(w->tasks), t->message);
+    task_drop(w, t, head);
     return object;
 }
 

@@ -5,11 +5,13 @@ import gc
 import multiprocessing
 import os
 import pickle
+import queue as queues
 import signal
 import unittest
 
 import children
 import piu
+import stepped
 
 
 def use(lock, queue):
@@ -19,6 +21,16 @@ def use(lock, queue):
 
 def use_all(things, queue):
     queue.put(all(thing.acquire(False) for thing in things))
+
+
+def stopped():
+    stepped.begin()
+    return 'read'
+
+
+class Stops:
+    def __reduce__(self):
+        return stopped, ()
 
 
 class HandleTest(unittest.TestCase):
@@ -108,6 +120,34 @@ class HandleTest(unittest.TestCase):
             os.waitpid(pid, 0)
             self.assertEqual(os.read(reader, 1), b'y')
             os.close(reader)
+
+    def test_a_message_that_comes_again_lands_its_handles_once(self):
+        # killed a step later each time until the message has left the queue: the last steps
+        # before that are tried, whatever is done in them
+        def redelivered(steps):
+            lock, queue = piu.Lock(), piu.Queue()
+            queue.put((lock, b'x' * 5000, Stops()))  # too large for the queue's ring
+            if not stepped.killed_after(steps, queue.get):
+                return None
+            try:
+                self.assertEqual(queue.get(timeout=0.2)[2], 'read')
+                again = True
+            except queues.Empty:
+                again = False
+            gc.collect()
+            others = [piu.Lock() for _ in range(50)]
+            self.assertTrue(lock.acquire(False))
+            self.assertTrue(all(other.acquire(False) for other in others), f'{steps} steps')
+            return again
+
+        try:
+            first, last = 0, 1 << 16
+            self.assertTrue(redelivered(first))
+            while last - first > 1:
+                steps = (first + last) // 2
+                first, last = (steps, last) if redelivered(steps) else (first, steps)
+        except PermissionError:
+            self.skipTest('this process may not trace')
 
     def test_module_level_locks_of_a_spawned_main_are_no_trouble(self):
         # this module makes none itself; the child imports it as its main module

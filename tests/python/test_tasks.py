@@ -23,6 +23,24 @@ def fail(*_):
     raise KeyError('of the task')
 
 
+def interrupt():
+    if Interrupting.left:
+        Interrupting.left -= 1
+        raise KeyboardInterrupt
+    return 'read'
+
+
+class Interrupting:
+    left = 0  # readings that Ctrl-C cuts off
+
+    def __reduce__(self):
+        return interrupt, ()
+
+
+def give_what_is_cut_off(lock, size):
+    return Interrupting(), lock, bytes(size)
+
+
 def bare(error, function):
     return error
 
@@ -150,6 +168,20 @@ class TasksTest(unittest.TestCase):
         del lock
         work(tasks, 0, 1)
         self.assertEqual(collected(tasks, 1)[0][3], True)
+
+    def test_a_result_that_is_read_twice_lands_its_handles_once(self):
+        for size in 1, 5000:
+            tasks, lock, inbox = _piu.Tasks(1), piu.Lock(), []
+            submit(tasks, 1, lock, size, function=pickle.dumps(give_what_is_cut_off))
+            work(tasks, 0, 1)
+            Interrupting.left = 2
+            for _ in range(2):
+                self.assertRaises(KeyboardInterrupt, tasks.collect, [], inbox, False)
+            self.assertEqual(tasks.collect([], inbox, False), 0)  # the kept one is not counted
+            self.assertEqual(inbox.pop()[3][0], 'read')
+            others = [piu.Lock() for _ in range(50)]
+            self.assertTrue(lock.acquire(False))
+            self.assertTrue(all(other.acquire(False) for other in others))
 
     def test_sleep_ends_with_a_result_and_with_what_is_watched(self):
         tasks = _piu.Tasks(1)
