@@ -103,12 +103,12 @@ static void end_moving(struct piu_pool *pool, bool swept)
 static bool is_linked(const struct piu_pool *pool, const struct pool_shared *p,
                       uint64_t job)
 {
+    struct job_walk walk = job_walk_from(&p->first);
     uint64_t bound = heap_blocks_most();
 
-    for (const struct job *j = job_at(atomic_load(&p->first)); j && bound; bound--) {
+    for (const struct job *j; (j = job_walk_next(&walk));) {
         if (arena_offset(j) == job)
             return true;
-        j = job_at(atomic_load(&j->next));
     }
     for (const struct job *j = spare_at(pool->spares); j && bound; bound--) {
         if (arena_offset(j) == job)
@@ -116,6 +116,14 @@ static bool is_linked(const struct piu_pool *pool, const struct pool_shared *p,
         j = spare_at(atomic_load(&j->next));
     }
     return false;
+}
+
+/* Numbers grow along the list: where they do not, somebody wrote over it, and it leads back. */
+static uint64_t next_to_end(const struct job *j)
+{
+    const struct job *next = job_at(atomic_load(&j->next));
+
+    return next && next->number > j->number ? arena_offset(next) : 0;
 }
 
 static void end_jobs(struct piu_pool *pool, struct pool_shared *p, bool swept)
@@ -127,7 +135,7 @@ static void end_jobs(struct piu_pool *pool, struct pool_shared *p, bool swept)
     end_moving(pool, swept);
     while ((j = job_at(atomic_load(&p->first)))) {
         atomic_store(&pool->moving, arena_offset(j));
-        atomic_store(&p->first, atomic_load(&j->next));
+        atomic_store(&p->first, next_to_end(j));
         end_moving(pool, swept);
     }
 }

@@ -8,17 +8,30 @@
 
 #include <limits.h>
 
+struct job_walk job_walk_from(const _Atomic uint64_t *word)
+{
+    return (struct job_walk){word, heap_blocks_most()};
+}
+
+struct job *job_walk_next(struct job_walk *walk)
+{
+    struct job *j = walk->left ? job_at(atomic_load(walk->at)) : NULL;
+
+    if (!j)
+        return NULL;
+    walk->left--;
+    walk->at = &j->next;
+    return j;
+}
+
 /* P1: from `first` and the jobs' own words, the rest. */
 static void list_repair(struct pool_shared *p)
 {
-    struct job *j = job_at(atomic_load(&p->first));
+    struct job_walk walk = job_walk_from(&p->first);
     struct job *last = NULL;
 
-    for (uint64_t bound = heap_blocks_most(); j && bound; bound--) {
+    for (struct job *j; (j = job_walk_next(&walk)); last = j)
         atomic_store(&j->prev, last ? arena_offset(last) : 0);
-        last = j;
-        j = job_at(atomic_load(&j->next));
-    }
     atomic_store(&p->last, last ? arena_offset(last) : 0);
     atomic_store(&p->pick, atomic_load(&p->first));
 }
@@ -52,19 +65,14 @@ void pool_append(struct pool_shared *p, struct job *j)
 void pool_move_pick(struct pool_shared *p)
 {
     uint64_t old = atomic_load_explicit(&p->pick, memory_order_relaxed);
-    const struct job *j = job_at(old);
-    uint64_t bound = heap_blocks_most();
+    struct job_walk walk = job_walk_from(&p->pick);
+    const struct job *j;
 
-    while (j && bound-- &&
-           atomic_load_explicit(&j->state, memory_order_relaxed) == JOB_ENDED)
-        j = job_at(atomic_load_explicit(&j->next, memory_order_relaxed));
+    do
+        j = job_walk_next(&walk);
+    while (j && atomic_load_explicit(&j->state, memory_order_relaxed) == JOB_ENDED);
     if (arena_offset(j) != old)
         atomic_store_explicit(&p->pick, arena_offset(j), memory_order_release);
-}
-
-struct job *pool_next_job(struct pool_shared *p, struct job *j)
-{
-    return job_at(atomic_load(j ? &j->next : &p->first));
 }
 
 /* What the worker will read of it: all lines at once, while it makes its name known. */
@@ -106,22 +114,18 @@ static struct job *pick_first(struct pool_shared *p, struct worker *w)
 struct job *pool_pick(struct pool_shared *p, uint64_t who, unsigned place)
 {
     struct job *j = pick_first(p, &p->workers[place]);
-    uint64_t bound;
+    struct job_walk walk;
 
     if (likely(j) || !atomic_load_explicit(&p->pick, memory_order_relaxed))
         return j;
     pool_lock(p, who);
-    bound = heap_blocks_most();
-    for (j = job_at(atomic_load(&p->pick)); j; j = job_at(atomic_load(&j->next))) {
+    walk = job_walk_from(&p->pick);
+    while ((j = job_walk_next(&walk))) {
         /* before the look: what the look-ahead opens after it was read brings us back (P4) */
         bool all_may_begin = atomic_load(&j->limit) >= j->chunks;
 
         if (job_has_work(j)) {
             atomic_store(&p->workers[place].job, arena_offset(j)); /* P2, P3 */
-            break;
-        }
-        if (bound-- == 0) { /* somebody wrote over the list: it leads in a ring */
-            j = NULL;
             break;
         }
         /* those that only wait for their look-ahead are looked at again */
@@ -186,9 +190,9 @@ void pool_tell_end(struct pool_shared *p)
 
 void pool_end_all(struct pool_shared *p, int error)
 {
-    uint64_t bound = heap_blocks_most();
+    struct job_walk walk = job_walk_from(&p->first);
 
-    for (struct job *j = pool_next_job(p, NULL); j && bound--; j = pool_next_job(p, j))
+    for (struct job *j; (j = job_walk_next(&walk));)
         job_end_with(j, error);
     pool_tell_end(p);
 }

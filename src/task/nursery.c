@@ -173,13 +173,13 @@ static bool has_children(const struct nursery *n)
 
 static bool has_work(struct nursery *n)
 {
+    struct job_walk walk = job_walk_from(&n->pool->first);
     struct job *j;
 
     pool_lock(n->pool, n->who);
-    for (j = pool_next_job(n->pool, NULL); j; j = pool_next_job(n->pool, j)) {
-        if (atomic_load(&j->state) != JOB_ENDED)
-            break;
-    }
+    do
+        j = job_walk_next(&walk);
+    while (j && atomic_load(&j->state) == JOB_ENDED);
     pool_unlock(n->pool);
     return j != NULL;
 }
@@ -295,6 +295,7 @@ static int64_t end_overdue(struct nursery *n)
 /* Cancelled jobs end when nobody is in them any more; what was not begun never is. */
 static void end_cancelled(struct nursery *n)
 {
+    struct job_walk walk = job_walk_from(&n->pool->first);
     uint32_t cancels = atomic_load(&n->pool->cancels);
     bool ended = false;
 
@@ -303,7 +304,7 @@ static void end_cancelled(struct nursery *n)
     n->cancels = cancels;
     n->cancelling = false;
     pool_lock(n->pool, n->who);
-    for (struct job *j = pool_next_job(n->pool, NULL); j; j = pool_next_job(n->pool, j)) {
+    for (struct job *j; (j = job_walk_next(&walk));) {
         if (!atomic_load(&j->cancelled) || atomic_load(&j->state) == JOB_ENDED)
             continue;
         if (pool_is_named(n->pool, j))

@@ -250,13 +250,13 @@ int piu_pool_terminate(struct piu_pool *pool)
 /* Marked as waited for, under the lock: later it may be freed (then its futex is only early). */
 static struct job *first_running(struct pool_shared *p, uint64_t who)
 {
+    struct job_walk walk = job_walk_from(&p->first);
     struct job *j;
 
     pool_lock(p, who);
-    for (j = pool_next_job(p, NULL); j; j = pool_next_job(p, j)) {
-        if (atomic_load(&j->state) == JOB_RUNNING)
-            break;
-    }
+    do
+        j = job_walk_next(&walk);
+    while (j && atomic_load(&j->state) != JOB_RUNNING);
     if (j)
         atomic_store(&j->waited, 1);
     atomic_thread_fence(memory_order_seq_cst); /* for the one in wake_waiters() */

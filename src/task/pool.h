@@ -120,6 +120,17 @@ struct piu_result { /* next: one thread at a time; all others: any */
 
 void pool_lock(struct pool_shared *p, uint64_t who); /* repairs the list after a death */
 void pool_unlock(struct pool_shared *p);
+/*
+ * Along the list from what a word of it leads to, `first` say; under the lock.  It ends as well
+ * where somebody wrote over the list and it leads in a ring.
+ */
+struct job_walk {
+    const _Atomic uint64_t *at;
+    uint64_t left;
+};
+
+struct job_walk job_walk_from(const _Atomic uint64_t *word);
+struct job *job_walk_next(struct job_walk *walk); /* NULL: that was the last */
 void pool_append(struct pool_shared *p, struct job *j);
 /* Under the lock: on from jobs that have ended (P4). */
 void pool_move_pick(struct pool_shared *p);
@@ -136,8 +147,6 @@ void pool_look_again(struct pool_shared *p, struct job *j);
 void pool_tell_end(struct pool_shared *p); /* for piu_pool_fd() */
 void pool_end_all(struct pool_shared *p, int error);
 void pool_wake(struct pool_shared *p, uint64_t wanted);
-struct job *pool_next_job(struct pool_shared *p,
-                          struct job *j); /* NULL: the first; under the lock */
 
 /* A worker (of a nursery that lives or died) has ended: what it had begun is lost or again. */
 void pool_bury(struct pool_shared *p, unsigned place, const struct piu_death *death,

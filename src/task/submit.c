@@ -45,7 +45,7 @@ static void collect(struct piu_pool *pool)
         struct job *j = job_at(pool->collected);
 
         if (!j)
-            j = pool_next_job(p, NULL);
+            j = job_at(atomic_load(&p->first));
         if (!j)
             return;
         pool->collected = atomic_load(&j->next);

@@ -1,5 +1,7 @@
 #include "pools.h"
 
+#include "task/pool.h"
+
 #include <poll.h>
 #include <sys/resource.h>
 
@@ -320,6 +322,45 @@ TEST(terminate_ends_what_waits_and_what_runs)
     piu_result_free(running);
     piu_pool_free(pool);
     piu_result_free(waiting);
+}
+
+TEST(a_list_of_jobs_that_was_written_over_to_lead_in_a_ring_stops_nobody)
+{
+    struct piu_pool *pool = pool_of(1);
+    struct piu_result *ended = piu_pool_apply_async(pool, do_nothing, NULL, 0);
+    struct piu_result *later;
+    struct job *j;
+
+    CHECK_EQ(piu_result_get(ended, PIU_FOREVER), 0);
+    j = ended->job;
+    atomic_store(&j->next, arena_offset(j));
+    later = piu_pool_apply_async(pool, do_nothing, NULL, 0);
+    CHECK(later);
+    CHECK_EQ(piu_result_get(later, PIU_FOREVER), 0);
+    atomic_store(&j->next, arena_offset(j));
+    CHECK_EQ(piu_pool_close(pool), 0);
+    CHECK_EQ(piu_pool_join(pool, PIU_FOREVER), 0);
+    piu_pool_free(pool);
+    piu_result_free(later);
+    piu_result_free(ended);
+}
+
+TEST(a_cancel_in_a_list_that_leads_in_a_ring_ends_its_job)
+{
+    struct piu_pool *pool = pool_of(1);
+    _Atomic pid_t *told = piu_shared_new(1, sizeof(*told));
+    struct piu_result *ended = piu_pool_apply_async(pool, do_nothing, NULL, 0);
+    struct piu_result *running;
+
+    CHECK_EQ(piu_result_get(ended, PIU_FOREVER), 0);
+    running = piu_pool_apply_async(pool, wait_for_ever, (void *)told, sizeof(*told));
+    wait_told(told);
+    atomic_store(&running->job->next, arena_offset(ended->job));
+    CHECK_EQ(piu_result_cancel(running), 0);
+    CHECK_EQ(piu_result_get(running, PIU_FOREVER), -ECANCELED);
+    piu_result_free(running);
+    piu_result_free(ended);
+    piu_pool_free(pool);
 }
 
 TEST(in_a_forked_child_a_pool_and_its_results_are_not_its_own)
