@@ -352,6 +352,14 @@ class Engine:
                 f'a task, the last one {how_ended(w)}; does the initializer fail?'))
 
     def refill(self, at_first=False):
+        # a Ctrl-C waits: in a new worker until it can take it, here until that one is known
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.start_workers(at_first)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def start_workers(self, at_first):
         used = {w._piu_slot for w in self.workers}
         for slot in range(self.processes):
             if slot not in used and len(self.workers) < self.processes:

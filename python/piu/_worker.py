@@ -11,9 +11,10 @@ INTERRUPTED = 128 + signal.SIGINT  # exit code after Ctrl-C, as shells have it
 
 def worker(tasks, slot, initializer, initargs, maxtasks, wrap, mask):
     """Until there are no more tasks, or `maxtasks` are done."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # the helper, which may have forked it, has none
-    _life.begin_worker()
     try:
+        # who forked it had SIGINT blocked, the helper all: the first Ctrl-C comes here
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _life.begin_worker()
         if initializer is not None:
             initializer(*initargs)
         tasks.work(slot, maxtasks or 0, failed if wrap else failed_bare, MaybeEncodingError)

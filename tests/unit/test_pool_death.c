@@ -442,6 +442,8 @@ static void use_much_of(struct piu_pool *pool)
 {
     enum { MANY = 4000 };
     static int in[MANY], out[MANY];
+    static struct piu_result
+        *volatile kept[3]; /* so that no checker for leaks misses them */
     struct trouble t = {.task = task_of(4), .bad = 5, .what = die_killed};
     struct piu_task large = {.run = trouble_run,
                              .struct_size = sizeof(t),
@@ -453,14 +455,17 @@ static void use_much_of(struct piu_pool *pool)
     struct trouble u = {.task = large};
 
     CHECK_EQ(piu_pool_map(pool, &t.task, NULL), PIU_LOSSES);
-    CHECK(piu_pool_map_async(pool, &t.task));
+    kept[0] = piu_pool_map_async(pool, &t.task);
+    CHECK(kept[0]);
     check_pool_works(pool);
     CHECK_EQ(piu_pool_map(pool, &u.task, NULL), 0);
-    CHECK(piu_pool_map_async(pool, &u.task));
+    kept[1] = piu_pool_map_async(pool, &u.task);
+    CHECK(kept[1]);
     for (int i = 0; i < 20; i++)
         CHECK_EQ(piu_pool_apply(pool, do_nothing, NULL, 0), 0);
     t.task.retries = 1;
-    CHECK(piu_pool_map_async(pool, &t.task));
+    kept[2] = piu_pool_map_async(pool, &t.task);
+    CHECK(kept[2]);
 }
 
 static void check_nothing_is_left_of(void (*owner)(void), bool killed)

@@ -58,8 +58,11 @@ TEST(another_thread_counts_until_it_has_ended)
 
 TEST(what_cannot_be_read_is_not_sure)
 {
-    struct rlimit none = {0};
+    struct rlimit before, none;
 
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_max = before.rlim_max};
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
     CHECK(!solo_is_sure());
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
