@@ -155,6 +155,12 @@ static void end_close(const struct poller *own, int fd)
         fd_close(fd);
 }
 
+static void ends_close(const struct poller *own)
+{
+    end_close(own, atomic_load(&own->read_end));
+    end_close(own, atomic_load(&own->write_end));
+}
+
 void queue_free_pollers(struct piu_queue *q, uint64_t who)
 {
     struct poller *own = poller_find(pollers_of(q), who & ID_MASK);
@@ -162,8 +168,7 @@ void queue_free_pollers(struct piu_queue *q, uint64_t who)
     queue_tell_pollers(q); /* they will find it gone */
     if (own) {
         atomic_store(&own->id, 0);
-        end_close(own, atomic_load(&own->read_end));
-        end_close(own, atomic_load(&own->write_end));
+        ends_close(own);
     }
     block_free_from(&q->pollers);
 }
@@ -208,8 +213,10 @@ static int poller_add(struct piu_queue *q, uint64_t id, int *ret_fd)
     }
     /* the program may have closed it, or somebody written over it */
     if (r == 0 &&
-        pipe_inode(atomic_load(&poller->read_end)) != atomic_load(&poller->inode))
+        pipe_inode(atomic_load(&poller->read_end)) != atomic_load(&poller->inode)) {
+        ends_close(poller); /* what is left of it */
         r = poller_open(poller, id);
+    }
     if (r == 0)
         *ret_fd = atomic_load(&poller->read_end);
     return r;

@@ -164,3 +164,21 @@ TEST(free_by_the_poller_closes_its_descriptors)
         piu_queue_free(q);
     }
 }
+
+TEST(a_program_that_closes_it_gets_another_and_loses_no_descriptor)
+{
+    struct piu_queue *q = queue_new();
+    int fd = queue_fd(q), next = dup(fd);
+
+    CHECK_EQ(close(next), 0);
+    for (int i = 0; i < 50; i++) {
+        int before = fd;
+
+        CHECK_EQ(close(fd), 0);
+        fd = queue_fd(q);
+        CHECK_EQ(fd, before);
+    }
+    CHECK_EQ(dup(fd), next);
+    CHECK_EQ(put_int(q, 1, PIU_NOW), 0);
+    CHECK(is_readable(fd));
+}
