@@ -149,9 +149,11 @@ void member_unclaim(uint64_t id)
 
 void member_claim_child(uint64_t id, pid_t pid)
 {
+    struct member *m = member_of(id);
+
     /* with the generation: the record may be the next one's already */
-    atomic_store(&member_of(id)->child,
-                 life_make(id_generation(id), (uint32_t)pid, MEMBER_FREE));
+    if (m) /* else somebody wrote over the id, which the starter keeps in the arena */
+        atomic_store(&m->child, life_make(id_generation(id), (uint32_t)pid, MEMBER_FREE));
 }
 
 pid_t slot_child(const struct member *m, uint64_t life)

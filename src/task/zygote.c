@@ -147,7 +147,7 @@ static int order_send(struct order *o, struct child *c)
         return r;
     c->pid = c->death.pid = reply.pid;
     if (reply.pid)
-        member_claim_child(o->id, reply.pid);
+        member_claim_child(c->id, reply.pid);
     return reply.result;
 }
 

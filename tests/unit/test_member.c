@@ -359,6 +359,15 @@ TEST(thousands_of_members_that_die_unnoticed_do_not_use_up_the_slots, .limit = 6
         CHECK_EQ(member_fate(ids->id[i]), FATE_DIED);
 }
 
+TEST(a_child_is_noted_in_no_record_that_is_none)
+{
+    my_id();
+    member_claim_child(0, getpid());
+    member_claim_child(ID_MASK, getpid());
+    member_claim_child(UINT64_MAX, getpid());
+    CHECK_EQ(member_fate(my_id()), FATE_ALIVE);
+}
+
 TEST(a_count_of_records_that_was_written_over_grows_again)
 {
     struct arena_header *h;
