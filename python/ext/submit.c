@@ -168,20 +168,39 @@ static int front_put(struct tasks_object *s, struct front *front, uint64_t numbe
     return r < 0 ? -1 : 0;
 }
 
-/* submit(number, kind, function, arguments) */
+static void set_discard(PyObject *set, PyObject *item)
+{
+    PyObject *type, *error, *trace;
+
+    PyErr_Fetch(&type, &error, &trace);
+    if (PySet_Discard(set, item) < 0)
+        PyErr_Clear();
+    PyErr_Restore(type, error, trace);
+}
+
+/*
+ * submit(number, kind, function, arguments[, moved, old]): `moved`, a set, has the int `old` just
+ * if the task was put, where an exception of a signal handler comes, too (T4).
+ */
 PyObject *tasks_submit(PyObject *self, PyObject *arguments)
 {
+    PyObject *object, *moved = NULL, *old = NULL;
     unsigned long long number;
     const char *function;
     struct front front;
-    PyObject *object;
     Py_ssize_t size;
     unsigned kind;
+    int r;
 
-    if (!PyArg_ParseTuple(arguments, "KIy#O", &number, &kind, &function, &size,
-                          &object) ||
+    if (!PyArg_ParseTuple(arguments, "KIy#O|O!O!", &number, &kind, &function, &size,
+                          &object, &PySet_Type, &moved, &PyLong_Type, &old) ||
         front_make(&front, kind, function, size) < 0 ||
-        front_put((struct tasks_object *)self, &front, number, object) < 0)
+        (old && PySet_Add(moved, old) < 0))
+        return NULL;
+    r = front_put((struct tasks_object *)self, &front, number, object);
+    if (r < 0 && old)
+        set_discard(moved, old);
+    if (r < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -260,7 +260,7 @@ static PyMethodDef functions[] = {
 
 static PyMethodDef methods[] = {
     ENTRY("submit", tasks_submit, METH_VARARGS,
-          "submit(number, kind, function, arguments)"),
+          "submit(number, kind, function, arguments[, moved, old])"),
     ENTRY("submit_chunks", tasks_submit_chunks, METH_VARARGS,
           "submit_chunks(number, kind, function, items, chunksize, begin, whole)"),
     ENTRY("collect", tasks_collect, METH_FASTCALL,

@@ -18,7 +18,8 @@
  * T3  so of a dead worker: what its seat names has begun, and has a result or has none; what it
  *     had only taken comes again.  Both may be so at once (killed between `begun` and drop): the
  *     pool believes the seat
- * T4  a number is used once a pool; a result or AGAIN for one that is not pending is old news
+ * T4  a number is used once a pool; a result or AGAIN for one that is not pending is old news.  The
+ *     old number of a task ceases to be pending with the put under the new one, in one step
  * T5  who falls asleep says so (`asleep`, seat.state), then looks once more; who has news puts it,
  *     then looks who is asleep.  Workers look again every SLICE, whoever should have woken them
  * Crash: by T2 and T3, no task is run twice and none is forgotten.  By T5 a wake-up that is lost

@@ -40,6 +40,7 @@ class Engine:
         self.tasks = _piu.Tasks(processes)
         self.workers, self.cache = [], {}
         self.pending = {}  # by number: (result, i, task)
+        self.moved = set()  # numbers of tasks that were submitted anew, and have others now
         self.maps, self.jobs = {}, []  # MapResults by the number of their first task; their Chunks
         self.last_function = None, b''
         self.number, self.numbering = 1, threading.Lock()
@@ -69,12 +70,12 @@ class Engine:
             self.last_function = function, data
         return data
 
-    def send(self, number, task):
+    def send(self, number, task, *moved):
         kind, function, args, kwds = task
         if kwds or not is_global(function):
-            self.tasks.submit(number, kind | _piu.TASK_WHOLE, b'', (function, args, kwds))
+            self.tasks.submit(number, kind | _piu.TASK_WHOLE, b'', (function, args, kwds), *moved)
         else:
-            self.tasks.submit(number, kind, self.function_bytes(function), args)
+            self.tasks.submit(number, kind, self.function_bytes(function), args, *moved)
 
     def submit(self, result, i, function, args, kwds):
         number = self.take_numbers(1)
@@ -251,6 +252,8 @@ class Engine:
 
     def find(self, number):
         """(result, i) of a pending task; None."""
+        if number in self.moved:
+            return None
         task = self.pending.get(number)
         if task is not None:
             return task[:2]
@@ -288,12 +291,12 @@ class Engine:
         task = self.task_of(number, *found)
         new = self.take_numbers(1)  # the old number may be told again
         self.pending[new] = *found, task
-        if number in self.pending:
-            del self.pending[number]
         try:
-            self.send(new, task)
+            self.send(new, task, self.moved, number)
         except Exception as e:
-            self.end_task(new, (False, e))
+            self.end_task(number, (False, e))
+        finally:
+            self.pending.pop(number if number in self.moved else new, None)
 
     def forget(self, result):
         """All tasks of this map have ended."""

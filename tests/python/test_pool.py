@@ -14,6 +14,7 @@ from unittest import mock
 import children
 import piu
 import piu.pool
+from piu import _piu
 
 
 def square(x):
@@ -262,6 +263,26 @@ class PoolTest(unittest.TestCase):
             called.wait()
             self.assertEqual(nested, [81])
             self.assertEqual(pool.apply(square, (3,)), 9)
+
+    def test_a_task_that_comes_again_twice_is_submitted_once(self):
+        reader, writer = os.pipe()
+        with piu.get_context('fork').Pool(1) as pool:
+            engine = pool._engine
+            busy = pool.apply_async(os.read, (reader, 1))
+            with engine.lead:
+                chunks = pool.map_async(square, [1, 2], 1)
+                one = pool.apply_async(square, (3,))
+                for number in chunks._chunks.first, max(engine.pending):
+                    # two takers were killed, the second one after it had told
+                    before = engine.number
+                    engine.inbox += [(number, _piu.AGAIN, 0, None)] * 2
+                    engine.settle()
+                    self.assertEqual(engine.number, before + 1)
+                    self.assertIsNone(engine.find(number))
+                    self.assertIsNotNone(engine.find(before))
+            os.write(writer, b'x')
+            self.assertEqual((busy.get(), chunks.get(), one.get()), (b'x', [1, 4], 9))
+            self.assertEqual(engine.pending, {})
 
     def test_maxtasksperchild_refills(self):
         with piu.Pool(2, maxtasksperchild=1) as pool:

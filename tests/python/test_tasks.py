@@ -37,6 +37,11 @@ class Interrupting:
         return interrupt, ()
 
 
+class InterruptingPickle:
+    def __reduce__(self):
+        return interrupt(), ()
+
+
 def give_what_is_cut_off(lock, size):
     return Interrupting(), lock, bytes(size)
 
@@ -182,6 +187,16 @@ class TasksTest(unittest.TestCase):
             others = [piu.Lock() for _ in range(50)]
             self.assertTrue(lock.acquire(False))
             self.assertTrue(all(other.acquire(False) for other in others))
+
+    def test_a_number_has_moved_just_if_its_task_was_put(self):
+        tasks, moved = _piu.Tasks(1), set()
+        tasks.submit(9, _piu.TASK_CALL, DOUBLE, (1,), moved, 5)
+        self.assertEqual(moved, {5})
+        Interrupting.left = 1
+        cut_off = InterruptingPickle()
+        self.assertRaises(KeyboardInterrupt, tasks.submit, 10, _piu.TASK_CALL, DOUBLE, (cut_off,),
+                          moved, 6)
+        self.assertEqual((moved, tasks.qsize()), ({5}, 1))
 
     def test_sleep_ends_with_a_result_and_with_what_is_watched(self):
         tasks = _piu.Tasks(1)
