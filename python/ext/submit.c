@@ -65,25 +65,45 @@ int parts_put(struct piu_queue *q, const void *head, size_t size, struct message
     return r;
 }
 
-void workers_wake(const struct tasks_object *self)
+/* NULL: none sleeps, or one is looking already. */
+static struct seat *sleeper_of(const struct tasks_object *self)
 {
     struct seat *sleeper = NULL;
 
-    /* for the fence in fall_asleep() of work.c (T5) */
-    atomic_thread_fence(memory_order_seq_cst);
     for (unsigned i = 0; i < self->slots; i++) {
         struct seat *seat = seat_of(self, i);
         uint32_t state = atomic_load_explicit(&seat->state, memory_order_relaxed);
 
         if (state == SEAT_LOOKING)
-            return;
+            return NULL;
         if (state == SEAT_ASLEEP && !sleeper)
             sleeper = seat;
     }
-    if (sleeper) {
-        atomic_store_explicit(&sleeper->state, SEAT_LOOKING, memory_order_relaxed);
-        piu_event_set(&sleeper->bell);
-    }
+    return sleeper;
+}
+
+/* False: it woke by itself, and says what it does now: LOOKING over its BUSY would last. */
+static bool seat_wake(struct seat *seat)
+{
+    uint32_t state = SEAT_ASLEEP;
+
+    if (!atomic_compare_exchange_strong_explicit(&seat->state, &state, SEAT_LOOKING,
+                                                 memory_order_relaxed,
+                                                 memory_order_relaxed))
+        return false;
+    piu_event_set(&seat->bell);
+    return true;
+}
+
+void workers_wake(const struct tasks_object *self)
+{
+    struct seat *sleeper;
+
+    /* for the fence in fall_asleep() of work.c (T5) */
+    atomic_thread_fence(memory_order_seq_cst);
+    do
+        sleeper = sleeper_of(self);
+    while (sleeper && !seat_wake(sleeper));
 }
 
 void pool_wake(const struct tasks_object *self)

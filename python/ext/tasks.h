@@ -22,6 +22,8 @@
  *     old number of a task ceases to be pending with the put under the new one, in one step
  * T5  who falls asleep says so (`asleep`, seat.state), then looks once more; who has news puts it,
  *     then looks who is asleep.  Workers look again every SLICE, whoever should have woken them
+ * T6  a seat's state is its worker's to say; another one moves it from ASLEEP to LOOKING alone, in
+ *     one step: whoever sees LOOKING sees a worker that will look at the queue
  * Crash: by T2 and T3, no task is run twice and none is forgotten.  By T5 a wake-up that is lost
  * with its sender costs a slice; the pool is woken by the death itself.
  */
