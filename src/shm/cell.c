@@ -45,12 +45,17 @@ static void cell_fill(struct held *c, uint64_t value, uint64_t into)
     atomic_store_explicit(&c->block, value, memory_order_release);
 }
 
-/* What it says, the walk over the whole heap finds as well. */
+/*
+ * What it says, the walk over the whole heap finds as well; or it cannot be, and somebody wrote
+ * over it.
+ */
 static bool cell_is_spare(const struct held *c)
 {
     uint64_t into = atomic_load_explicit(&c->into, memory_order_relaxed);
+    uint64_t block = cell_block(c);
 
-    return into == 0 || (!(into & INTO_PENDING) && !is_in(cell_block(c), into));
+    return !into_word(into) || !arena_at(block, 1) ||
+           (!(into & INTO_PENDING) && !is_in(block, into));
 }
 
 static struct held *cell_with(struct member *m, uint64_t value)

@@ -209,7 +209,8 @@ int owner_seize(owner_word *word, uint64_t who)
  */
 static int enter_dead(owner_word *word, uint64_t old, uint64_t who)
 {
-    if (old == who)
+    if ((old & WHO_MASK) ==
+        who) /* no bit belongs here, but somebody may have written one */
         return OWNER_DIED;
     if (old <= OWNER_NEWS || member_fate_unswept(old & ID_MASK) == FATE_ALIVE)
         return -EBUSY;

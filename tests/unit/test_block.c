@@ -225,6 +225,27 @@ TEST(one_may_hold_any_number_of_taken_blocks_and_give_some_more)
     CHECK_EQ(block_free_from(from), 0);
 }
 
+TEST(cells_that_were_written_over_bar_no_block_that_is_to_be_given)
+{
+    _Atomic uint64_t *from = new_family(sizeof(*from));
+    uint64_t seed = 88172645463325252;
+
+    in_child_killed({
+        uint64_t who;
+        struct member *m;
+
+        CHECK_EQ(member_who(&who), 0);
+        m = member_of(who & ID_MASK);
+        for (unsigned i = 0; i < HELD_CELLS; i++) {
+            m->held[i].block = i % 2 ? random_next(&seed) : 64;
+            m->held[i].into = (i % 2 ? arena_offset(from) : random_next(&seed)) | 1;
+        }
+        CHECK_EQ(block_new_into(64, from, &(void *){NULL}), 0);
+    });
+    member_sweep_dead(false);
+    CHECK_EQ(block_free_from(from), 0);
+}
+
 struct orphans {
     _Atomic int count;
     _Atomic uint64_t block;

@@ -56,6 +56,19 @@ TEST(who_only_tries_does_not_make_the_owner_wake_anybody)
     CHECK_EQ(g->word, me());
 }
 
+TEST(a_section_that_this_thread_is_in_is_its_own_whatever_bit_was_written_over_it)
+{
+    struct guarded *g = guarded_new();
+
+    CHECK_EQ(owner_enter(&g->word, me()), 0);
+    CHECK_EQ(owner_enter(&g->word, me()),
+             OWNER_DIED); /* as from a handler that calls exit() */
+    atomic_fetch_or(&g->word, ID_WAITERS);
+    CHECK_EQ(owner_enter(&g->word, me()), OWNER_DIED);
+    owner_leave(&g->word);
+    CHECK_EQ(g->word, 0);
+}
+
 TEST(a_dead_owners_word_goes_to_the_next_with_news)
 {
     struct guarded *g = guarded_new();
