@@ -286,7 +286,7 @@ TEST(a_purpose_has_its_own_way_to_pass_blocks_on_once)
  * The slower one of two sweepers must not punch what somebody else has by then: the survivors
  * sweep and at once use the memory, again and again.
  */
-TEST(many_sweepers_of_one_large_block_hurt_nobody, .limit = 60)
+TEST(many_sweepers_of_one_large_block_hurt_nobody, .limit = 180)
 {
     struct notes *notes = test_shared(sizeof(*notes));
     uint64_t before;
@@ -457,7 +457,7 @@ TEST(a_full_span_that_gets_room_is_used_again)
 
 /* ---- What a corrupted member leaves -------------------------------------------------------- */
 
-TEST(words_full_of_nonsense_crash_nobody_and_every_call_ends, .limit = 60)
+TEST(words_full_of_nonsense_crash_nobody_and_every_call_ends, .limit = 180)
 {
     uint64_t seed = 7;
 

@@ -177,7 +177,7 @@ TEST(a_process_whose_word_another_thread_took_over_is_seen_to_die)
 }
 
 /* Two threads with one number would share a recursive lock. */
-TEST(the_number_of_a_thread_is_not_given_again_while_it_lives, .limit = 60)
+TEST(the_number_of_a_thread_is_not_given_again_while_it_lives, .limit = 180)
 {
     uint64_t me = who_am_i();
 
@@ -219,7 +219,7 @@ static void fork_while_joining(struct ids *ids)
     execlp("sleep", "sleep", "60", (char *)NULL);
 }
 
-TEST(a_fork_while_another_thread_joins_keeps_nothing_of_it, .limit = 60)
+TEST(a_fork_while_another_thread_joins_keeps_nothing_of_it, .limit = 180)
 {
     struct ids *ids = test_shared(sizeof(*ids));
 
@@ -323,7 +323,7 @@ static void take_all_slots_but_one(void)
     member_unclaim(last);
 }
 
-TEST(a_slot_remembers_which_of_its_last_generations_left, .limit = 60)
+TEST(a_slot_remembers_which_of_its_last_generations_left, .limit = 180)
 {
     struct ids *ids = test_shared(sizeof(*ids));
     uint64_t past[HISTORY];
@@ -345,7 +345,7 @@ TEST(a_slot_remembers_which_of_its_last_generations_left, .limit = 60)
 }
 
 /* Nobody asks for them, nobody waits: those who come later find the slots all the same. */
-TEST(thousands_of_members_that_die_unnoticed_do_not_use_up_the_slots, .limit = 60)
+TEST(thousands_of_members_that_die_unnoticed_do_not_use_up_the_slots, .limit = 180)
 {
     struct ids *ids = test_shared(sizeof(*ids));
 

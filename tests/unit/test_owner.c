@@ -280,7 +280,7 @@ static void stress_with_kills(bool ours)
     printf("%llu pairs, %llu deaths inside, longest wait %lld us\n",
            (unsigned long long)g->after, (unsigned long long)g->deaths,
            (long long)(g->longest / 1000));
-    CHECK(g->longest < SEC);
+    CHECK(g->longest < 20 * SEC); /* a hang, whatever else the machine has to do */
     CHECK(g->deaths > 0);
 }
 

@@ -344,7 +344,7 @@ static void use_units(struct piu_semaphore *s, struct notes *notes, int most)
     CHECK_EQ(piu_semaphore_release(s), 0);
 }
 
-TEST(never_more_than_its_units_are_out, .limit = 60)
+TEST(never_more_than_its_units_are_out, .limit = 180)
 {
     for (unsigned flags = 0; flags <= PIU_BOUNDED; flags++) {
         struct notes *notes = test_shared(sizeof(*notes));
@@ -371,7 +371,7 @@ static void be_killed_sometime(struct piu_semaphore *s)
     }
 }
 
-TEST(killed_anywhere_all_units_come_back, .limit = 60)
+TEST(killed_anywhere_all_units_come_back, .limit = 180)
 {
     struct piu_semaphore *s = semaphore_new(2, PIU_BOUNDED);
     uint64_t seed = 88172645463325252u;
@@ -472,7 +472,7 @@ static void enter_or_acquire(struct piu_semaphore *s, bool enters)
     CHECK_EQ(enters ? piu_semaphore_exit(s) : piu_semaphore_release(s), 0);
 }
 
-TEST(enter_and_acquire_beside_each_other_lose_no_unit, .limit = 60)
+TEST(enter_and_acquire_beside_each_other_lose_no_unit, .limit = 180)
 {
     struct piu_semaphore *s = semaphore_new(2, 0);
     pid_t children[4];

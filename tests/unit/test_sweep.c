@@ -69,7 +69,7 @@ TEST(any_number_of_survivors_may_sweep_at_once_and_again)
     }
 }
 
-TEST(sweepers_that_are_killed_leave_the_rest_to_the_next, .limit = 60)
+TEST(sweepers_that_are_killed_leave_the_rest_to_the_next, .limit = 180)
 {
     struct told *told = told_new();
     uint64_t before = block_count(), seed = 11;
