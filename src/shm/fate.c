@@ -168,6 +168,15 @@ void slot_tidy(uint32_t slot)
         member_fate(id);
 }
 
+void slot_tidy_claim(uint32_t slot)
+{
+    struct member *m = slot_record(slot);
+    uint64_t life = atomic_load(&m->life);
+
+    if (life_state(life) == MEMBER_CLAIMED && is_gone((pid_t)life_pid(life)))
+        claim_free(m, life);
+}
+
 void member_sweep_dead(bool thorough)
 {
     uint32_t end = slots_end();

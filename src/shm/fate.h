@@ -47,5 +47,7 @@ bool member_is_alone(void);
 
 /* A slot that may be freed, is. */
 void slot_tidy(uint32_t slot);
+/* The same of a claim alone: it never sweeps, so who is no member yet may call it. */
+void slot_tidy_claim(uint32_t slot);
 
 #endif

@@ -51,18 +51,19 @@ static int slots_back(uint32_t slot)
 }
 
 /*
- * Whoever joins is not a member yet and cannot sweep: it takes slots that are free, and sweeps
- * some others when it has joined (tidy_up).
+ * Whoever joins is not a member yet and cannot sweep: it takes slots that are free, or
+ * claimed by one that is gone, and sweeps some others when it has joined (tidy_up).
  */
 static bool slot_claim(uint32_t slot, bool sweeps, uint64_t *ret_id)
 {
     struct member *m = slot_record(slot);
-    uint64_t life = atomic_load(&m->life);
+    uint64_t life;
 
-    if (sweeps || life_state(life) == MEMBER_CLAIMED) {
+    if (sweeps)
         slot_tidy(slot);
-        life = atomic_load(&m->life);
-    }
+    else
+        slot_tidy_claim(slot);
+    life = atomic_load(&m->life);
     if (life_state(life) != MEMBER_FREE ||
         !life_move(m, life, (uint32_t)getpid(), MEMBER_CLAIMED))
         return false;

@@ -231,7 +231,7 @@ TEST(cells_that_were_written_over_bar_no_block_that_is_to_be_given)
     uint64_t seed = 88172645463325252;
 
     in_child_killed({
-        uint64_t who;
+        uint64_t who = 0;
         struct member *m;
 
         CHECK_EQ(member_who(&who), 0);
