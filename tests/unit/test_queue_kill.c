@@ -45,10 +45,14 @@ static void fill_number(unsigned char *bytes, unsigned number)
 static void put_for_ever(struct piu_queue *q, struct record *r)
 {
     while (!r->stop) {
-        unsigned number = atomic_fetch_add(&r->next, 1) % NUMBERS;
+        unsigned number = atomic_fetch_add(&r->next, 1);
         unsigned char bytes[LARGE];
         void *place;
 
+        if (number >= NUMBERS) { /* all have been used: the killing ends, too */
+            sched_yield();
+            continue;
+        }
         fill_number(bytes, number);
         r->begun[number] = 1;
         if (number % 5) {
