@@ -5,12 +5,13 @@
        |                                       `--"taken"--> zygote --fork--> the next spare
        `--------- its pid; how it ended ----------------------'
 
-The zygote (_zygote_main.py) is a fresh interpreter that has imported what children need, and
-always has one child forked in advance: a start waits for no fork, and costs the same whatever
-the starter has grown to.  The socket has one end for all who may ask, the starter and its
-children, and one that the zygote and the spare have: when nobody is left who may ask, they end.
-A request is one message, the child's end of a socket of its own and the descriptors that the
-child gets.  Over that socket come preparation and process one way, records the other way.
+The zygote (_zygote_main.py) is a fresh interpreter that has imported what children need, and always
+has one child forked in advance: a start waits for no fork, and nothing of the starter, whatever it
+has grown to, is copied for it (make bench-python ONLY=forkserver).  The socket has one end for all
+who may ask, the starter and its children, and one that the zygote and the spare have: when nobody
+is left who may ask, they end.  A request is one message, the child's end of a socket of its own and
+the descriptors that the child gets.  Over that socket come preparation and process one way, records
+the other way.
 
 A zygote that was killed: the next start finds the socket closed, and starts another.  Its
 children live on, and tell themselves how they end, if they can: one that is killed is known to

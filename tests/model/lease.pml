@@ -2,7 +2,7 @@
  * Claims of a pool's chunks, and what becomes of a dead worker's: src/task/claim.c, bury.c, job.c.
  *
  *    here                    there
- *    state                   a chunk's word: TODO, AGAIN, STARTED + place, DONE, LOST   chunk_start()
+ *    state                   a chunk's word, named as in job.h (CHUNK_TODO ...)   chunk_start()
  *    next, end               a worker's share, range: one CAS   share_pop(), share_steal()
  *    held                    the chunk that a worker has popped and not begun   find_held()
  *    rescan                  look at all states   find_open(), job_look_at_all()
