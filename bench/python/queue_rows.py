@@ -27,15 +27,16 @@ def time_of_stream(put, get, start, count):
     return took / count
 
 
-def put_each(put, make, count):
-    value = make()
+def put_each(put, value, count):
     for _ in range(count):
         put(value)
 
 
 def starter(context, make):
+    value = make()  # here: without numpy the putter would end, and its getter wait for ever
+
     def start(put, count):
-        process = context.Process(target=put_each, args=(put, make, count))
+        process = context.Process(target=put_each, args=(put, value, count))
         process.start()
         return process
     return start
