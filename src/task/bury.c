@@ -91,6 +91,18 @@ static void chunk_bury(struct job *j, struct worker *w, uint64_t chunk,
         job_note_finished(j, chunk);
 }
 
+/* As before its birth.  One by one, for others look at it meanwhile; `id` tells whose it was. */
+static void record_clear(struct worker *w)
+{
+    atomic_store(&w->job, 0);
+    atomic_store(&w->chunk, 0);
+    atomic_store(&w->progress, 0);
+    atomic_store(&w->began, 0);
+    atomic_store(&w->began_job, 0);
+    atomic_store(&w->pid, 0);
+    atomic_store(&w->phase, WORKER_NONE);
+}
+
 void pool_bury(struct pool_shared *p, unsigned place, const struct piu_death *death,
                bool timed_out)
 {
@@ -110,10 +122,7 @@ void pool_bury(struct pool_shared *p, unsigned place, const struct piu_death *de
     }
     if (atomic_exchange(&w->asleep, 0))
         atomic_fetch_sub(&p->sleepers, 1);
-    atomic_store(&w->job, 0);
-    atomic_store(&w->progress, 0);
-    atomic_store(&w->pid, 0);
-    atomic_store(&w->phase, WORKER_NONE);
+    record_clear(w);
     pool_look_again(p, j);
     pool_wake(p, p->places); /* also for a wake-up that it had got and not followed */
 }

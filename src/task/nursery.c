@@ -75,7 +75,7 @@ static int worker_start(struct nursery *n, unsigned place)
     int r;
 
     snprintf(name, sizeof(name), "%.20s-%u", n->pool->name, place + 1);
-    memset((void *)w, 0, sizeof(*w));
+    atomic_store(&w->tasks, 0); /* of the last one there, where its nursery died too */
     atomic_store(&w->phase, WORKER_STARTING);
     n->timed_out[place] = false;
     r = child_fork(&child, name, true);
