@@ -1,0 +1,372 @@
+/*
+ * A pool in trouble: workers and nurseries killed in the middle of other calls, workers that
+ * cannot be watched, no memory.
+ */
+#include "pools.h"
+
+#include "shm/arena.h"
+
+#include <sys/resource.h>
+
+enum { COUNT = 12 };
+
+static int numbers[COUNT], squares[COUNT];
+
+static struct trouble trouble_of(size_t bad, void (*what)(void))
+{
+    for (int i = 0; i < COUNT; i++) {
+        numbers[i] = i;
+        squares[i] = -1;
+    }
+    return (struct trouble){.task = {.run = trouble_run,
+                                     .struct_size = sizeof(struct trouble),
+                                     .count = COUNT,
+                                     .chunk = COUNT,
+                                     .in = numbers,
+                                     .in_size = sizeof(int),
+                                     .out = squares,
+                                     .out_size = sizeof(int)},
+                            .bad = bad,
+                            .what = what};
+}
+
+static void check_pool_works(struct piu_pool *pool)
+{
+    int in[] = {1, 2, 3}, out[3];
+
+    CHECK_EQ(piu_map(pool, square, in, out), 0);
+    CHECK(out[0] == 1 && out[1] == 4 && out[2] == 9);
+}
+
+/* Item 5 was lost and nothing else. */
+static void check_5_is_lost(struct piu_result *r)
+{
+    const struct piu_loss *loss;
+    struct piu_report *report;
+
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), PIU_LOSSES);
+    CHECK_EQ(piu_result_report(r, &report), 0);
+    CHECK_EQ(piu_report_losses(report, &loss), 1);
+    CHECK(loss->first == 5 && loss->last == 6 && loss->exitcode == -SIGKILL);
+    for (int i = 0; i < COUNT; i++)
+        CHECK_EQ(squares[i], i == 5 ? -1 : i * i);
+    piu_report_free(report);
+    piu_result_free(r);
+}
+
+/* ---- Killed while they hold, put or get -------------------------------------------------- */
+
+struct things {
+    struct piu_lock lock;
+    struct piu_queue *full, *empty; /* of 1 message */
+    _Atomic pid_t told;
+};
+
+static int stand_with_lock(void *argument)
+{
+    struct things *t = argument;
+
+    CHECK_EQ(piu_lock_acquire(&t->lock, PIU_FOREVER), 0);
+    t->told = getpid();
+    stand_still();
+}
+
+static int stand_in_put(void *argument)
+{
+    struct things *t = argument;
+    int message = 2;
+
+    t->told = getpid();
+    return piu_queue_put(t->full, &message, sizeof(message), PIU_FOREVER);
+}
+
+static int stand_in_get(void *argument)
+{
+    struct things *t = argument;
+    int message;
+
+    t->told = getpid();
+    return piu_queue_get(t->empty, &message, &(size_t){sizeof(message)}, PIU_FOREVER);
+}
+
+static int stand_idle(void *argument)
+{
+    struct things *t = argument;
+
+    t->told = getpid();
+    return 0;
+}
+
+static void put(struct piu_queue *q, int message)
+{
+    CHECK_EQ(piu_queue_put(q, &message, sizeof(message), PIU_NOW), 0);
+}
+
+static void check_gets(struct piu_queue *q, int wanted)
+{
+    int message = 0;
+
+    CHECK_EQ(piu_queue_get(q, &message, &(size_t){sizeof(message)}, PIU_SEC(5)), 0);
+    CHECK_EQ(message, wanted);
+    CHECK_EQ(piu_queue_qsize(q), 0);
+}
+
+static struct things *things_new(void)
+{
+    struct things *t = piu_shared_new(1, sizeof(*t));
+
+    CHECK(t);
+    CHECK((t->full = piu_queue_new(.maxsize = 1)) && (t->empty = piu_queue_new(.maxsize = 1)));
+    put(t->full, 1);
+    return t;
+}
+
+/* Nobody waits for the dead one, and nothing is lost or doubled. */
+static void check_things(struct things *t, bool was_held)
+{
+    CHECK_EQ(piu_lock_acquire(&t->lock, PIU_SEC(5)), was_held ? PIU_OWNER_DIED : 0);
+    CHECK_EQ(piu_lock_release(&t->lock), 0);
+    check_gets(t->full, 1);
+    put(t->full, 3);
+    check_gets(t->full, 3);
+    put(t->empty, 4);
+    check_gets(t->empty, 4);
+}
+
+/* The only worker stands there and is killed, or the nursery, with which it dies. */
+static void check_killed(int (*stand)(void *), bool nursery)
+{
+    struct things *t = things_new();
+    struct piu_pool *pool = pool_of(1);
+    struct piu_result *r = piu_pool_apply_async(pool, stand, t, sizeof(*t));
+    bool was_idle = stand == stand_idle;
+
+    wait_told(&t->told);
+    if (was_idle)
+        CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+    test_wait_until(is_asleep(t->told));
+    CHECK_EQ(kill(nursery ? parent_of_pid(t->told) : t->told, SIGKILL), 0);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), was_idle ? 0 : PIU_LOSSES);
+    check_things(t, stand == stand_with_lock);
+    check_pool_works(pool);
+    piu_result_free(r);
+    piu_pool_free(pool);
+    piu_queue_free(t->full);
+    piu_queue_free(t->empty);
+    piu_shared_free(t);
+}
+
+TEST(a_worker_killed_idle_with_a_lock_in_put_and_in_get_holds_up_nobody)
+{
+    check_killed(stand_idle, false);
+    check_killed(stand_with_lock, false);
+    check_killed(stand_in_put, false);
+    check_killed(stand_in_get, false);
+}
+
+TEST(nor_does_the_nursery_killed_while_its_worker_stands_there)
+{
+    check_killed(stand_idle, true);
+    check_killed(stand_with_lock, true);
+    check_killed(stand_in_put, true);
+    check_killed(stand_in_get, true);
+}
+
+/* ---- A worker that cannot be watched ------------------------------------------------------ */
+
+struct late {
+    _Atomic pid_t told;    /* the worker, once it stands in a task */
+    _Atomic bool armed;
+    _Atomic pid_t nursery; /* it has no descriptors left */
+};
+
+static struct late *late;
+
+static void limit_descriptors(pid_t pid, rlim_t most)
+{
+    struct rlimit limit;
+
+    CHECK_EQ(prlimit(pid, RLIMIT_NOFILE, NULL, &limit), 0);
+    limit.rlim_cur = most;
+    CHECK_EQ(prlimit(pid, RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+/* In the nursery, between its fork and its look for the worker's pidfd. */
+static void lose_descriptors(void)
+{
+    if (!late || !atomic_exchange(&late->armed, false))
+        return;
+    test_wait_until(late->told);
+    limit_descriptors(0, 0);
+    late->nursery = getpid();
+}
+
+static bool is_gone(pid_t pid)
+{
+    return kill(pid, 0) < 0;
+}
+
+TEST(a_worker_that_could_not_be_watched_is_killed_and_what_it_had_begun_is_lost)
+{
+    struct piu_pool *pool;
+    struct piu_result *r;
+    struct trouble t = trouble_of(5, stand_still);
+    pid_t first;
+
+    late = piu_shared_new(1, sizeof(*late));
+    CHECK_EQ(pthread_atfork(NULL, lose_descriptors, NULL), 0);
+    pool = pool_of(1);
+    first = a_worker(pool);
+    late->armed = true;
+    CHECK_EQ(kill(first, SIGKILL), 0);
+    test_wait_until(is_gone(first));
+    t.told = &late->told;
+    r = piu_pool_map_async(pool, &t.task);
+    test_wait_until(late->nursery && is_gone(late->told));
+    limit_descriptors(late->nursery, 256);
+    check_5_is_lost(r);
+    check_pool_works(pool);
+    piu_pool_free(pool);
+}
+
+/* ---- No memory ------------------------------------------------------------------------------ */
+
+/* The arena's file must not grow any more, neither by us nor by whom we start. */
+static void limit_arena(void)
+{
+    uint64_t size = arena.heap + (arena_header()->committed + 1024) * UNIT_SIZE;
+    struct rlimit limit = {size, RLIM_INFINITY};
+
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+enum { FILLERS = 1 << 16 };
+
+struct filler {
+    void *blocks[FILLERS];
+    size_t count;
+};
+
+static void fill_with(struct filler *f, size_t size)
+{
+    while (f->count < FILLERS && (f->blocks[f->count] = piu_shared_new(1, size)))
+        f->count++;
+}
+
+static void fill_arena(struct filler *f)
+{
+    f->count = 0;
+    for (size_t size = 1 << 20; size >= UNIT_SIZE; size /= 2)
+        fill_with(f, size);
+    for (size_t size = UNIT_SIZE / 2; size >= 64; size -= 64)
+        fill_with(f, size);
+    CHECK(!piu_shared_new(1, 1) && errno == ENOMEM);
+}
+
+static void empty_arena(struct filler *f)
+{
+    while (f->count)
+        piu_shared_free(f->blocks[--f->count]);
+}
+
+static int fail_at_bad(struct piu_task *self, size_t first, size_t last)
+{
+    int r = trouble_run(self, first, last);
+
+    return r ? r : 7;
+}
+
+/* What cannot be told makes the whole result one that is not to be had. */
+static void check_untold(int (*run)(struct piu_task *, size_t, size_t), void (*what)(void),
+                         bool kill_nursery, unsigned retries)
+{
+    static struct filler filler;
+    struct piu_pool *pool = pool_of(1);
+    _Atomic pid_t *told = piu_shared_new(1, sizeof(*told));
+    _Atomic int *open = piu_shared_new(1, sizeof(*open));
+    struct trouble t = trouble_of(5, what);
+    struct piu_result *r;
+
+    t.task.run = run;
+    t.task.retries = retries;
+    t.told = told;
+    t.open = open;
+    r = piu_pool_map_async(pool, &t.task);
+    CHECK(r);
+    wait_told(told);
+    fill_arena(&filler);
+    CHECK(!piu_pool_map_async(pool, &t.task) && errno == ENOMEM);
+    if (kill_nursery)
+        CHECK_EQ(kill(parent_of_pid(*told), SIGKILL), 0);
+    else
+        *open = 1;
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), -ENOMEM);
+    CHECK_EQ(squares[0], -1); /* nothing was copied out */
+    empty_arena(&filler);
+    check_pool_works(pool);
+    piu_result_free(r);
+    piu_pool_free(pool);
+    piu_shared_free((void *)told);
+    piu_shared_free((void *)open);
+}
+
+TEST(what_a_full_arena_has_no_room_to_tell_is_an_error_and_no_wait)
+{
+    uint64_t blocks;
+
+    piu_pool_free(pool_of(1));
+    limit_arena();
+    blocks = block_count();
+    check_untold(fail_at_bad, go_on, false, 0);
+    check_untold(trouble_run, die_killed, false, 0);
+    check_untold(trouble_run, die_killed, false, 1);
+    check_untold(trouble_run, go_on, true, 0);
+    CHECK_EQ(block_count(), blocks);
+    CHECK(block_check());
+}
+
+struct large {
+    struct trouble trouble;
+    char bytes[32 << 20];
+};
+
+/* What the worker has is enough for all but a copy of that. */
+static int limit_address_space(void *unused)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    unsigned long pages = 0;
+    struct rlimit limit;
+
+    (void)unused;
+    CHECK(file && fscanf(file, "%lu", &pages) == 1);
+    fclose(file);
+    limit.rlim_cur = limit.rlim_max = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (4 << 20);
+    return setrlimit(RLIMIT_AS, &limit);
+}
+
+TEST(a_task_that_a_worker_has_no_memory_to_copy_is_an_error_and_the_pool_goes_on)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    SKIP("AddressSanitizer needs the whole address space");
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    SKIP("AddressSanitizer needs the whole address space");
+#endif
+#endif
+    static struct large large;
+    struct piu_pool *pool =
+        piu_pool_new(.processes = 1, .initializer = limit_address_space);
+    pid_t worker;
+
+    CHECK(pool);
+    check_pool_works(pool);
+    worker = a_worker(pool);
+    large.trouble = trouble_of(COUNT, go_on);
+    large.trouble.task.struct_size = sizeof(large);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(piu_pool_map(pool, &large.trouble.task, NULL), -ENOMEM);
+        check_pool_works(pool);
+    }
+    CHECK_EQ(a_worker(pool), worker);
+    piu_pool_free(pool);
+}
