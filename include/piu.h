@@ -226,7 +226,9 @@ struct piu_start_keywords {
  *     -ECHILD    the zygote was killed; another piu_init(.zygote = true) makes a new one
  *     -EMFILE    no descriptor is left         -ENOEXEC  PIU_ZYGOTE: it lacks the code
  * A child that is not a daemon is joined when its starter leaves by exit().  Killed half
- * way: no child, or a child that runs without its starter.
+ * way: no child, or a child that runs without its starter.  Where other threads take the last
+ * descriptors between the fork and the end of this call, -EMFILE comes too late: the child was
+ * killed, may have begun, and what it owned passes on.
  */
 #define piu_process_start(...) \
     PIU_PROCESS_START(__VA_ARGS__, .struct_size = sizeof(struct piu_start_keywords))

@@ -54,7 +54,10 @@ void child_done(struct child *c);
 int child_prepare(struct child *ret, const char *name, int *ret_witness);
 /* In the new process: be that member. */
 void child_be(uint64_t id, int witness);
-/* The process is there: watch it.  < 0: it is not, or was killed, and the id is unclaimed. */
+/*
+ * The process is there: watch it.  < 0: no descriptor was left for that, and it was killed and
+ * swept.  By then it may have begun: what it held passes on, what it did is done.
+ */
 int child_watch(struct child *c, pid_t pid);
 /* Like child_join() without reaping: 0: it has ended. */
 int child_wait_end(const struct child *c, int64_t timeout);

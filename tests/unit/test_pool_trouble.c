@@ -116,7 +116,8 @@ static struct things *things_new(void)
     struct things *t = piu_shared_new(1, sizeof(*t));
 
     CHECK(t);
-    CHECK((t->full = piu_queue_new(.maxsize = 1)) && (t->empty = piu_queue_new(.maxsize = 1)));
+    CHECK((t->full = piu_queue_new(.maxsize = 1)) &&
+          (t->empty = piu_queue_new(.maxsize = 1)));
     put(t->full, 1);
     return t;
 }
@@ -175,7 +176,7 @@ TEST(nor_does_the_nursery_killed_while_its_worker_stands_there)
 /* ---- A worker that cannot be watched ------------------------------------------------------ */
 
 struct late {
-    _Atomic pid_t told;    /* the worker, once it stands in a task */
+    _Atomic pid_t told; /* the worker, once it stands in a task */
     _Atomic bool armed;
     _Atomic pid_t nursery; /* it has no descriptors left */
 };
@@ -277,8 +278,8 @@ static int fail_at_bad(struct piu_task *self, size_t first, size_t last)
 }
 
 /* What cannot be told makes the whole result one that is not to be had. */
-static void check_untold(int (*run)(struct piu_task *, size_t, size_t), void (*what)(void),
-                         bool kill_nursery, unsigned retries)
+static void check_untold(int (*run)(struct piu_task *, size_t, size_t),
+                         void (*what)(void), bool kill_nursery, unsigned retries)
 {
     static struct filler filler;
     struct piu_pool *pool = pool_of(1);

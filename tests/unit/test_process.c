@@ -6,6 +6,7 @@
 #include "waits.h"
 
 #include <fcntl.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -228,7 +229,7 @@ TEST(join_takes_its_timeout_and_no_more)
 
     CHECK_EQ(piu_process_start(&p), 0);
     CHECK_EQ(piu_process_join(&p, PIU_NOW), -ETIMEDOUT);
-    CHECK_EQ(piu_process_join(&p, -5), -ETIMEDOUT);
+    CHECK_EQ(piu_process_join(&p, INT64_MIN), -ETIMEDOUT);
     check_times_out(piu_process_join(&p, PIU_MSEC(5)), PIU_MSEC(5));
     CHECK(piu_process_is_alive(&p));
     kill_and_close(&p);
@@ -776,27 +777,77 @@ TEST(out_of_processes_is_an_error_and_nothing_is_left)
     CHECK_EQ(status, 0);
 }
 
+/* So many numbers are free, wherever those that are not may lie. */
+static void leave_descriptors(unsigned many)
+{
+    int end = 0;
+
+    limit(RLIMIT_NOFILE, 256);
+    while (fcntl(end, F_GETFD) >= 0 || many-- > 0)
+        end++;
+    limit(RLIMIT_NOFILE, (rlim_t)end);
+}
+
 TEST(out_of_descriptors_is_an_error_before_the_child_runs)
 {
     struct piu_process p = {.target = give_code},
                        daemon = {.target = give_code, .daemon = true};
     uint64_t who;
-    int last;
 
     CHECK_EQ(member_who(&who), 0);
-    last = dup(1);
-    close(last);
-    limit(RLIMIT_NOFILE, (rlim_t)last);
+    leave_descriptors(0);
     CHECK_EQ(piu_process_start(&p), -EMFILE);
     CHECK_EQ(piu_process_start(&daemon), -EMFILE);
     CHECK(!p.child && !daemon.child);
-    limit(RLIMIT_NOFILE, (rlim_t)last + 1);
+    leave_descriptors(1);
     CHECK_EQ(run_alone(&p), 0);
     CHECK_EQ(piu_process_start(&daemon), -EMFILE);
     CHECK_EQ(piu_process_close(&p), 0);
-    limit(RLIMIT_NOFILE, (rlim_t)last + 4);
+    leave_descriptors(4);
     CHECK_EQ(run_alone(&daemon), 0);
     limit(RLIMIT_NOFILE, 256); /* sanitizers want some at the end */
+}
+
+struct late {
+    struct piu_lock lock;
+    _Atomic bool begun, armed;
+};
+
+static struct late *late;
+
+/* Between the fork and the look for a pidfd: as if other threads took all descriptors just then. */
+static void lose_descriptors(void)
+{
+    if (!late || !atomic_exchange(&late->armed, false))
+        return;
+    test_wait_until(late->begun);
+    limit(RLIMIT_NOFILE, 0);
+}
+
+static int hold_and_stay(void *unused)
+{
+    (void)unused;
+    CHECK_EQ(piu_lock_acquire(&late->lock, PIU_FOREVER), 0);
+    late->begun = true;
+    return sleep_on(NULL);
+}
+
+TEST(a_child_that_could_not_be_watched_is_killed_and_what_it_held_passes_on)
+{
+    struct piu_process p = {.target = hold_and_stay};
+
+    late = piu_shared_new(1, sizeof(*late));
+    CHECK(late);
+    CHECK_EQ(pthread_atfork(NULL, lose_descriptors, NULL), 0);
+    late->armed = true;
+    CHECK_EQ(piu_process_start(&p), -EMFILE);
+    limit(RLIMIT_NOFILE, 256);
+    CHECK(!p.child);
+    CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+    CHECK_EQ(piu_lock_acquire(&late->lock, PIU_NOW), PIU_OWNER_DIED);
+    CHECK_EQ(piu_lock_release(&late->lock), 0);
+    p.target = give_code;
+    CHECK_EQ(run_alone(&p), 0);
 }
 
 TEST(thousands_of_starts_use_the_slots_again)

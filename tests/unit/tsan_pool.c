@@ -20,7 +20,7 @@ enum { WORKERS = 3, ITEMS = 240, ROUNDS = 400, KEPT = 6 };
 struct stage {
     _Atomic(struct pool_shared *) shared; /* once it is there */
     _Atomic bool over;
-    _Atomic int acting; /* workers and undertaker */
+    _Atomic int acting;          /* workers and undertaker */
     _Atomic bool ended[WORKERS]; /* the worker there, and nobody has buried it */
     _Atomic unsigned deaths;
     int failing; /* one chunk in so many fails; 0: none.  Set once */
@@ -314,8 +314,8 @@ static void look(struct piu_pool *pool, struct arrays *a, int round)
 static void iterate(struct piu_pool *pool, struct arrays *a, int round)
 {
     struct piu_task task = task_of(a, round);
-    struct piu_result *result = piu_pool_imap(
-        pool, &task, .unordered = round & 1, .lookahead = (unsigned)round % 3 * 4);
+    struct piu_result *result = piu_pool_imap(pool, &task, .unordered = round & 1,
+                                              .lookahead = (unsigned)round % 3 * 4);
     size_t first, last, seen = 0;
     int r;
 
