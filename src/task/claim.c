@@ -197,7 +197,7 @@ bool job_claim(struct job *j, unsigned place, bool batches, _Atomic uint64_t *re
 {
     if (unlikely(is_shut(j)))
         return false;
-    if (!j->shares_count)
+    if (place >= j->shares_count)
         return claim_found(j, place, record, ret_chunk);
     if (claim_held(j, place, record, ret_chunk))
         return true;

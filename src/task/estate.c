@@ -74,12 +74,21 @@ bool pool_workers_are_gone(struct pool_shared *p)
     return true;
 }
 
-static struct pool_shared *shared_of(struct piu_pool *pool)
+/* Also while it is being made. */
+static struct pool_shared *shared_of(const struct piu_pool *pool)
 {
-    struct pool_shared *p = arena_within(atomic_load(&pool->shared_at), sizeof(*p),
-                                         alignof(struct pool_shared));
+    struct pool_shared *p =
+        arena_within(atomic_load_explicit(&pool->shared_at, memory_order_relaxed),
+                     sizeof(*p), alignof(struct pool_shared));
 
     return p && arena_has(p->workers, p->places * sizeof(p->workers[0])) ? p : NULL;
+}
+
+struct pool_shared *pool_shared_of(const struct piu_pool *pool)
+{
+    struct pool_shared *p = shared_of(pool);
+
+    return p && p == pool->shared && p->places == pool->places ? p : NULL;
 }
 
 /* Results that are not freed yet keep their jobs, and end with the owner. */

@@ -25,6 +25,7 @@
 
 struct nursery {
     struct pool_shared *pool;
+    unsigned places; /* of its own: what others write over leads out of no array here */
     uint64_t who;
     int signals;            /* signalfd */
     struct child *children; /* a place each; pid 0: none */
@@ -84,7 +85,7 @@ static int worker_start(struct nursery *n, unsigned place)
         if (getppid() != nursery)
             _exit(1);
         fd_close(n->signals);
-        for (unsigned i = 0; i < n->pool->places; i++) {
+        for (unsigned i = 0; i < n->places; i++) {
             if (n->children[i].pid)
                 child_done(&n->children[i]);
         }
@@ -112,7 +113,7 @@ static uint64_t tasks_of_all(const struct nursery *n)
 {
     uint64_t sum = n->tasks_of_dead;
 
-    for (unsigned i = 0; i < n->pool->places; i++)
+    for (unsigned i = 0; i < n->places; i++)
         sum += atomic_load(&n->pool->workers[i].tasks);
     return sum;
 }
@@ -147,14 +148,14 @@ static void bury(struct nursery *n, unsigned place)
     if (atomic_load(&p->initializer_failed))
         pool_break(n);
     else if (phase != WORKER_LEAVING && !in_task && !n->timed_out[place] &&
-             storm_note_death(&n->storm, &death, phase != WORKER_STARTING, p->places,
+             storm_note_death(&n->storm, &death, phase != WORKER_STARTING, n->places,
                               tasks_of_all(n), clock_now()))
         pool_break(n);
 }
 
 static void reap(struct nursery *n)
 {
-    for (unsigned i = 0; i < n->pool->places; i++) {
+    for (unsigned i = 0; i < n->places; i++) {
         if (n->children[i].pid && child_join(&n->children[i], 0) == 0)
             bury(n, i);
     }
@@ -164,7 +165,7 @@ static void reap(struct nursery *n)
 
 static bool has_children(const struct nursery *n)
 {
-    for (unsigned i = 0; i < n->pool->places; i++) {
+    for (unsigned i = 0; i < n->places; i++) {
         if (n->children[i].pid)
             return true;
     }
@@ -200,7 +201,7 @@ static void refill(struct nursery *n)
     if (atomic_load(&n->pool->state) >= POOL_FINISHED ||
         storm_pause(&n->storm, clock_now()))
         return;
-    for (unsigned i = 0; i < n->pool->places && r == 0; i++) {
+    for (unsigned i = 0; i < n->places && r == 0; i++) {
         if (n->children[i].pid)
             continue;
         r = worker_start(n, i);
@@ -283,7 +284,7 @@ static int64_t end_overdue(struct nursery *n)
     int64_t next = CLOCK_FOREVER, now = clock_now();
 
     pool_lock(n->pool, n->who); /* P3 */
-    for (unsigned i = 0; i < n->pool->places; i++) {
+    for (unsigned i = 0; i < n->places; i++) {
         if (n->children[i].pid && !n->timed_out[i] &&
             atomic_load(&n->pool->workers[i].job))
             next = min_timeout(next, end_if_overdue(n, i, now));
@@ -342,9 +343,9 @@ static void sleep_until_news(struct nursery *n, int64_t timeout)
 
 static _Noreturn void end_all_and_leave(struct nursery *n)
 {
-    for (unsigned i = 0; i < n->pool->places; i++)
+    for (unsigned i = 0; i < n->places; i++)
         kill_worker(n, i);
-    for (unsigned i = 0; i < n->pool->places; i++) {
+    for (unsigned i = 0; i < n->places; i++) {
         if (n->children[i].pid && child_join(&n->children[i], CLOCK_FOREVER) == 0)
             atomic_store(&n->pool->workers[i].pid, 0); /* nobody need ask for it */
     }
@@ -373,12 +374,12 @@ static int signals_open(void)
 
 _Noreturn void nursery_main(struct pool_shared *p)
 {
-    struct nursery n = {.pool = p};
+    struct nursery n = {.pool = p, .places = p->places};
 
     signal(SIGCHLD, SIG_DFL); /* the user may ignore it: then nobody could be reaped */
     n.signals = signals_open();
-    n.children = calloc(p->places, sizeof(*n.children));
-    n.timed_out = calloc(p->places, sizeof(*n.timed_out));
+    n.children = calloc(n.places, sizeof(*n.children));
+    n.timed_out = calloc(n.places, sizeof(*n.timed_out));
     if (n.signals < 0)
         fail(p, n.signals);
     if (!n.children || !n.timed_out || member_who(&n.who) < 0)
@@ -386,6 +387,8 @@ _Noreturn void nursery_main(struct pool_shared *p)
     for (;;) {
         int64_t next, pause;
 
+        if (p->places != n.places)
+            child_end(1); /* written over: nothing in there is to be followed */
         reap(&n);
         if (atomic_load(&p->state) == POOL_TERMINATED)
             end_all_and_leave(&n);

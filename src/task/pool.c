@@ -5,6 +5,7 @@
 #include "os/fd.h"
 #include "os/futex.h"
 #include "os/machine.h"
+#include "os/pidfd.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -26,7 +27,9 @@ int pool_use(struct piu_pool *pool)
         return -EFAULT;
     if (pool->stamp != POOL_STAMP)
         return -ESTALE;
-    return pool->owner == (who & ID_MASK) ? 0 : -ECHILD;
+    if (pool->owner != (who & ID_MASK))
+        return -ECHILD;
+    return likely(pool_shared_of(pool)) ? 0 : -EBADMSG;
 }
 
 /* ---- The nursery ------------------------------------------------------------------------ */
@@ -109,7 +112,7 @@ static int shared_new(struct piu_pool *pool, const struct piu_pool_keywords *key
     if (r < 0)
         return r;
     p = block;
-    p->places = places;
+    p->places = pool->places = places;
     p->maxtasksperchild = keywords->maxtasksperchild;
     p->initializer = keywords->initializer;
     p->initarg = keywords->initarg;
@@ -144,7 +147,7 @@ static void nursery_join(struct piu_pool *pool)
     while ((r = child_join(&pool->nursery, deadline_left(deadline))) == -EINTR)
         ;
     if (r == -ETIMEDOUT)
-        kill(pool->nursery.pid, SIGKILL); /* not ended, so the number is its own */
+        pidfd_signal(pool->nursery.pidfd, SIGKILL);
     while (child_join(&pool->nursery, CLOCK_FOREVER) == -EINTR)
         ;
     while (!pool_workers_are_gone(pool->shared))

@@ -89,6 +89,7 @@ struct piu_pool { /* private to the process that made it */
     uint64_t stamp;
     uint64_t owner; /* member id */
     struct pool_shared *shared;
+    unsigned places; /* as *shared says, unless somebody wrote over it */
     struct child nursery;
     _Atomic uint32_t reviving;  /* a thread starts another nursery */
     _Atomic uint32_t given_up;  /* jobs that are freed and still listed */
@@ -156,7 +157,7 @@ _Noreturn void nursery_main(struct pool_shared *p);
 _Noreturn void worker_main(struct pool_shared *p, unsigned place);
 int nursery_start(struct piu_pool *pool);
 
-int pool_use(struct piu_pool *pool); /* 0, -EINVAL, -ESTALE, -ECHILD */
+int pool_use(struct piu_pool *pool); /* 0, -EINVAL, -ESTALE, -ECHILD, -EBADMSG */
 
 /* ---- Submitting (submit.c) ----------------------------------------------------------- */
 
@@ -177,6 +178,8 @@ uint64_t spare_take(
     struct piu_pool *pool); /* under the lock: it is `moving` now; 0: none */
 /* Under the lock: the job, out of the list, is kept for another or freed. */
 void pool_drop_job(struct piu_pool *pool, struct job *j);
+/* What it shares, if that is sound: checked before it is followed.  NULL: written over. */
+struct pool_shared *pool_shared_of(const struct piu_pool *pool);
 bool pool_workers_are_gone(struct pool_shared *p); /* false: some have not, yet */
 /* All that the pool has, and itself: by its owner or, `swept`, by who found that one's end. */
 void pool_dissolve(struct piu_pool *pool, bool swept);

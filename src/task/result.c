@@ -52,7 +52,8 @@ static int result_use(const struct piu_result *r)
 
 static bool pool_lives(const struct piu_result *r)
 {
-    return arena_has(r->pool, sizeof(*r->pool)) && r->pool->stamp == POOL_STAMP;
+    return arena_has(r->pool, sizeof(*r->pool)) && r->pool->stamp == POOL_STAMP &&
+           pool_shared_of(r->pool);
 }
 
 /* Until the word has another value.  Each slice looks after the nursery too. */

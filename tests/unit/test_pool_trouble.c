@@ -4,9 +4,11 @@
  */
 #include "pools.h"
 
-#include "shm/arena.h"
+#include "task/pool.h"
 
+#include <poll.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 enum { COUNT = 12 };
 
@@ -228,6 +230,88 @@ TEST(a_worker_that_could_not_be_watched_is_killed_and_what_it_had_begun_is_lost)
     check_5_is_lost(r);
     check_pool_works(pool);
     piu_pool_free(pool);
+}
+
+/* ---- Written over --------------------------------------------------------------------------- */
+
+static void check_is_told(struct piu_pool *pool)
+{
+    int in[] = {1}, out[1];
+    size_t count;
+
+    CHECK_EQ(piu_map(pool, square, in, out), -EBADMSG);
+    CHECK_EQ(piu_pool_apply(pool, do_nothing, NULL, 0), -EBADMSG);
+    CHECK_EQ(piu_pool_close(pool), -EBADMSG);
+    CHECK_EQ(piu_pool_join(pool, PIU_FOREVER), -EBADMSG);
+    CHECK_EQ(piu_pool_terminate(pool), -EBADMSG);
+    CHECK_EQ(piu_pool_workers(pool, NULL, 0, &count), -EBADMSG);
+    CHECK_EQ(piu_pool_fd(pool), -EBADMSG);
+    errno = 0;
+    CHECK(!piu_pool_free(pool) && errno == EBADMSG);
+}
+
+TEST(a_pool_whose_words_lead_elsewhere_is_told_and_not_followed)
+{
+    struct piu_pool *pool = pool_of(1);
+    struct pool_shared *shared = pool->shared,
+                       *elsewhere[] = {
+                           NULL, shared + 1, (struct pool_shared *)(void *)arena.base,
+                           (struct pool_shared *)(void *)(arena.base + arena.range)};
+    uint64_t at = pool->shared_at;
+
+    for (size_t i = 0; i < sizeof(elsewhere) / sizeof(*elsewhere); i++) {
+        pool->shared = elsewhere[i];
+        check_is_told(pool);
+        pool->shared_at = arena_offset(elsewhere[i]);
+        check_is_told(pool);
+        pool->shared = shared;
+        check_is_told(pool);
+        pool->shared_at = at;
+        check_pool_works(pool);
+    }
+    piu_pool_free(pool);
+}
+
+TEST(a_result_outlives_that_its_pool_is_written_over)
+{
+    struct piu_pool *pool = pool_of(1);
+    _Atomic pid_t *told = piu_shared_new(1, sizeof(*told));
+    _Atomic int *open = piu_shared_new(1, sizeof(*open));
+    struct trouble t = trouble_of(5, go_on);
+    struct piu_result *r;
+
+    t.told = told;
+    t.open = open;
+    r = piu_pool_map_async(pool, &t.task);
+    wait_told(told);
+    pool->shared = NULL;
+    CHECK_EQ(piu_result_wait(r, PIU_NOW), -ETIMEDOUT);
+    *open = 1;
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+    CHECK_EQ(squares[COUNT - 1], (COUNT - 1) * (COUNT - 1));
+    piu_result_free(r);
+}
+
+/* Nobody works in there any more: the nursery ends, and its workers with it. */
+TEST(a_number_of_workers_that_was_written_over_ends_the_pool_and_nothing_else)
+{
+    struct piu_pool *pool = pool_of(2);
+    pid_t nursery = nursery_of(pool), workers[2];
+    struct pollfd ends[2] = {{.events = POLLIN}, {.events = POLLIN}};
+    size_t count;
+
+    test_wait_until(count_workers(pool) == 2);
+    CHECK_EQ(piu_pool_workers(pool, workers, 2, &count), 0);
+    for (int i = 0; i < 2; i++)
+        CHECK((ends[i].fd = (int)syscall(SYS_pidfd_open, workers[i], 0)) >= 0);
+    pool->shared->places = 1u << 30;
+    check_is_told(pool);
+    CHECK_EQ(kill(workers[0], SIGKILL), 0); /* so that the nursery looks */
+    CHECK_EQ(WEXITSTATUS(child_wait(nursery)), 1);
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(poll(&ends[i], 1, -1), 1);
+    check_is_told(pool);
+    CHECK(block_check());
 }
 
 /* ---- No memory ------------------------------------------------------------------------------ */

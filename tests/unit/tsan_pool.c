@@ -228,7 +228,7 @@ static struct pool_shared *make_shared(struct piu_pool *pool)
                             &pool->shared_at, &block),
              0);
     p = block;
-    p->places = WORKERS;
+    p->places = pool->places = WORKERS;
     CHECK_EQ(fd_event(&p->poke), 0);
     CHECK_EQ(fd_event(&p->ended), 0);
     p->stamp = POOL_STAMP;
