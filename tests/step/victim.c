@@ -151,34 +151,56 @@ static bool step_one(struct victim *v, uint64_t *at)
     return *at != v->end;
 }
 
-/* Open addressing: how often each address has come so far. */
-static uint32_t *hits_find(uint64_t *keys, uint32_t *counts, uint64_t at)
-{
-    size_t i = (at * UINT64_C(0x9e3779b97f4a7c15)) >> 43;
+/* How often each address has come so far: open addressing, at most half full. */
+struct seen {
+    uint64_t at;
+    uint32_t hits;
+};
 
-    while (keys[i] && keys[i] != at)
-        i = (i + 1) % (2 * TRACE_MAX);
-    keys[i] = at;
-    return &counts[i];
+static struct seen *seen_find(struct seen *table, unsigned bits, uint64_t at)
+{
+    size_t i = (at * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - bits);
+
+    while (table[i].at && table[i].at != at)
+        i = (i + 1) % ((size_t)1 << bits);
+    table[i].at = at;
+    return &table[i];
+}
+
+/* For a way of that length; the same memory each time, which is no fork's to copy. */
+static struct seen *seen_begin(size_t count, unsigned *ret_bits)
+{
+    static struct seen *table;
+    size_t most = 2 * TRACE_MAX * sizeof(*table);
+    unsigned bits = 4;
+
+    if (!table) {
+        table = mmap(NULL, most, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        CHECK(table != MAP_FAILED);
+        CHECK_EQ(madvise(table, most, MADV_DONTFORK), 0);
+    }
+    while ((size_t)1 << bits < 2 * count)
+        bits++;
+    memset(table, 0, sizeof(*table) << bits);
+    *ret_bits = bits;
+    return table;
 }
 
 static void trace_plan(struct trace *t)
 {
-    uint64_t *keys = calloc(2 * TRACE_MAX, sizeof(*keys));
-    uint32_t *counts = calloc(2 * TRACE_MAX, sizeof(*counts));
+    unsigned bits;
+    struct seen *table = seen_begin(*t->count, &bits);
     size_t cost = SIZE_MAX / 2;
 
-    CHECK(keys && counts);
     for (size_t n = 0; n < *t->count; n++) {
-        uint32_t hits = ++*hits_find(keys, counts, t->at[n]);
+        uint32_t hits = ++seen_find(table, bits, t->at[n])->hits;
 
         t->hits[n] = hits;
         /* a single step costs about as much as a breakpoint that is hit */
         t->from[n] = hits <= cost + 1 ? (uint32_t)n : t->from[n - 1];
         cost = hits <= cost + 1 ? hits : cost + 1;
     }
-    free(keys);
-    free(counts);
 }
 
 /* Stands at a system call that waits. */
