@@ -175,5 +175,5 @@ static void no_bequest_is_left(void *state)
     one_is_left(state);
 }
 
-KILL(handle, fork, HANDLE, .prepare = take, .operation = fork_one,
+KILL(handle, fork, HANDLE, .forks = true, .prepare = take, .operation = fork_one,
      .check = no_bequest_is_left);

@@ -481,8 +481,8 @@ static void b_operates(void *unused)
     (c->then ? c->then : c->other)(state);
 }
 
-static const struct work a_work = {a_prepares, a_operates, NULL},
-                         b_work = {b_prepares, b_operates, NULL};
+static struct work a_work = {.prepare = a_prepares, .operation = a_operates};
+static const struct work b_work = {.prepare = b_prepares, .operation = b_operates};
 
 void kill_victim_is(pid_t pid)
 {
@@ -533,12 +533,13 @@ static bool run_alone(enum how_to to, size_t n)
     bool there = true;
 
     run_begin();
-    victim_start(&a, &a_work);
     if (to == RECORD)
-        CHECK(victim_record(&a, &trace, TRACE_MAX));
-    else if (to == STEPS)
-        there = victim_step_to(&a, &trace, n);
+        CHECK(victim_record(&a, &a_work, &trace, TRACE_MAX));
     else
+        victim_start(&a, &a_work);
+    if (to == STEPS)
+        there = victim_step_to(&a, &trace, n);
+    else if (to == BREAKPOINT)
         there = victim_to(&a, &trace, n);
     kill_now.ended = to == RECORD || !there || n >= *trace.count;
     victim_die(&a, kill_now.how);
@@ -556,11 +557,12 @@ static bool run_grid(enum how_to to, size_t n, size_t m)
     run_begin();
     victim_start(&b, &b_work);
     there = victim_to(&b, &other_trace, m);
-    victim_start(&a, &a_work);
-    if (to == RECORD)
-        there = comes = victim_record(&a, &trace, n);
-    else
+    if (to == RECORD) {
+        there = comes = victim_record(&a, &a_work, &trace, n);
+    } else {
+        victim_start(&a, &a_work);
         there &= victim_to(&a, &trace, n);
+    }
     kill_now.ended = comes && n >= *trace.count;
     victim_die(&a, kill_now.how);
     here.phase = "B does not go on";
@@ -585,11 +587,12 @@ static bool run_then(enum how_to to, size_t n, size_t m)
     victim_die(&a, kill_now.how);
     here.phase = "the second victim does not come there";
     here.judged = true;
-    victim_start(&b, &b_work);
-    if (to == RECORD)
-        there = victim_record(&b, &other_trace, TRACE_MAX);
-    else
+    if (to == RECORD) {
+        there = victim_record(&b, &b_work, &other_trace, TRACE_MAX);
+    } else {
+        victim_start(&b, &b_work);
         there = victim_to(&b, &other_trace, m);
+    }
     victim_die(&b, DEATH_KILL);
     run_end(&a);
     return there && comes;
@@ -676,6 +679,11 @@ static void record(void)
     run_one(RECORD, SIZE_MAX);
 }
 
+static bool time_is_up(void)
+{
+    return *plan->stop || clock_now() >= plan->until;
+}
+
 static bool is_wanted(int wanted, unsigned value)
 {
     return wanted < 0 || (unsigned)wanted == value;
@@ -714,7 +722,7 @@ static void all_alone(void)
         all_at(plan->at < *trace.count ? plan->at : *trace.count, 0);
         return;
     }
-    for (size_t i = count->next[plan->share]; i < many; i++) {
+    for (size_t i = count->next[plan->share]; i < many && !time_is_up(); i++) {
         count->next[plan->share] = i + 1;
         if (i % plan->shares != plan->share)
             continue;
@@ -742,7 +750,7 @@ static void all_inside(void)
         many = c->most;
     if (plan->budget && plan->budget < many)
         many = plan->budget / 8 + 1; /* they are slow */
-    for (size_t i = count->next[plan->share]; i < many; i++) {
+    for (size_t i = count->next[plan->share]; i < many && !time_is_up(); i++) {
         count->next[plan->share] = i + 1;
         if (i % plan->shares != plan->share)
             continue;
@@ -776,8 +784,7 @@ static void record_once(const struct work *work, struct trace *t)
     struct victim v = {0};
 
     run_begin();
-    victim_start(&v, work);
-    CHECK(victim_record(&v, t, TRACE_MAX));
+    CHECK(victim_record(&v, work, t, TRACE_MAX));
     victim_die(&v, DEATH_KILL);
     alarm(0);
 }
@@ -809,7 +816,7 @@ static void row_of_grid(size_t m, const struct grid *g, size_t limit)
     here.n = 0;
     ends = run_grid(RECORD, limit, m);
     columns = *trace.count + ends;
-    for (size_t i = 0; i < columns && i < g->columns; i++) {
+    for (size_t i = 0; i < columns && i < g->columns && !time_is_up(); i++) {
         pair_at(i, spread(i, columns - 1), m);
         if (plan->at != SIZE_MAX)
             return;
@@ -821,7 +828,7 @@ static void row_of_then(size_t n, const struct grid *g)
     here.n = n;
     here.m = 0;
     run_then(RECORD, n, 0);
-    for (size_t i = 0; i <= *other_trace.count && i < g->columns; i++) {
+    for (size_t i = 0; i <= *other_trace.count && i < g->columns && !time_is_up(); i++) {
         pair_at(i, n, spread(i, *other_trace.count));
         if (plan->at != SIZE_MAX)
             return;
@@ -834,12 +841,15 @@ static void all_pairs(void)
     size_t limit;
 
     kill_now = (struct kill_now){0};
-    if (!c->then)
+    if (!c->then || plan->only_size)
         record_once(&b_work, &other_trace);
     record_once(&a_work, &trace);
     limit = *trace.count + 200;
+    count->size = (*trace.count + 1) * (*other_trace.count + 1);
+    if (plan->only_size)
+        return;
     g = grid_plan((c->then ? *trace.count : *other_trace.count) + 1);
-    for (size_t i = count->next[plan->share]; i < g.rows; i++) {
+    for (size_t i = count->next[plan->share]; i < g.rows && !time_is_up(); i++) {
         size_t row = spread(i, g.all_rows - 1);
 
         count->next[plan->share] = i + 1;
@@ -883,6 +893,8 @@ static void begin(void)
     control = test_shared(sizeof(*control));
     trace = trace_new();
     other_trace = trace_new();
+    a_work.forks = c->forks;
+    CHECK(victims_record_alike(&trace, &other_trace));
 }
 
 /* Waiting for what does not come teaches a thread not to spin; its children inherit that. */
@@ -901,11 +913,11 @@ void kill_job(const struct kill_case *case_, const struct kill_plan *plan_,
     plan = plan_;
     count = count_;
     job = getpid();
+    here.phase = "setting up";
     begin();
     if (c->fresh) {
         state = test_shared(c->size ? c->size : 1);
     } else {
-        here.phase = "setting up";
         become_self();
         learn_not_to_spin();
         state = piu_shared_new(1, c->size ? c->size : 1);

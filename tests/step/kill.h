@@ -47,9 +47,11 @@ struct kill_case {
     enum role inside;
     unsigned ways; /* of checking, see kill_now.way; 0: one */
     size_t most;   /* instructions, spread over all of a long way; 0: each */
+    bool forks;    /* the victim does, or blocks signals */
     bool stranger; /* the victim is not a member before `prepare` */
     bool fresh;
     bool twin;
+    double weight; /* of its part in a budget */
     struct kill_case *next;
 };
 
@@ -112,10 +114,14 @@ struct kill_plan {
     int way;         /* < 0: all */
     int how;         /* < 0: all */
     int guard;       /* seconds until it hangs */
+    bool only_size;  /* of the grid: is all that is wanted */
+    int64_t until;   /* clock_now() at which to end */
+    _Atomic bool *stop;
 };
 
 struct kill_count {
     _Atomic size_t points; /* instructions of all shares */
+    _Atomic size_t size;   /* pairs that there are */
     _Atomic size_t kills, pairs, missed, violations;
     _Atomic size_t troubles; /* of the harness's own: no proof of anything */
     _Atomic size_t next[64]; /* by share: where to go on behind a violation */

@@ -8,9 +8,12 @@
  *     --list       the cases
  *     --at N [--with M] [--way W] [--by kill|exit|exec]   this one of the case that is named
  *     --budget N   so many kills, or pairs, spread over all
+ *     --seconds S  no longer than that; it and SIGINT, SIGTERM end a run with the figures so far
  *     -j JOBS      so many processes; as many as there are CPUs
  */
 #include "kill.h"
+
+#include "os/clock.h"
 
 #include <limits.h>
 #include <sched.h>
@@ -31,7 +34,7 @@ static struct {
     enum mode mode;
     bool list;
     unsigned jobs;
-    size_t budget;
+    size_t budget, seconds;
     char **names;
     int name_count;
 } options;
@@ -76,12 +79,18 @@ static bool is_due(const struct kill_case *c)
     return kill_is_of_two(c) == (options.mode == PAIRS);
 }
 
+/* Some few pairs beside the kills of --quick, out of its budget. */
+static bool is_extra(const struct kill_case *c)
+{
+    return options.mode == QUICK && c->then;
+}
+
 static size_t count_due(void)
 {
     size_t many = 0;
 
     for (const struct kill_case *c = cases; c; c = c->next)
-        many += is_due(c) && !(options.mode == QUICK && c->then);
+        many += is_due(c) && !is_extra(c);
     return many;
 }
 
@@ -105,6 +114,7 @@ static pid_t share_start(const struct kill_case *c, unsigned share,
         exit(2);
     }
     if (pid == 0) {
+        setpgid(0, 0); /* a Ctrl-C is ours: we stop it */
         plan.share = share;
         kill_job(c, &plan, count);
     }
@@ -163,17 +173,19 @@ static void case_print(const struct kill_case *c, const struct kill_count *count
     fflush(stdout);
 }
 
-static struct kill_count *count_new(void)
+static void *shared_new(size_t size)
 {
-    struct kill_count *count = mmap(NULL, sizeof(*count), PROT_READ | PROT_WRITE,
-                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-    if (count == MAP_FAILED) {
+    if (memory == MAP_FAILED) {
         perror("mmap");
         exit(2);
     }
-    return count;
+    return memory;
 }
+
+/* ---- How much of each ------------------------------------------------------------------------- */
 
 /* 0: no limit. */
 static size_t budget_of_mode(void)
@@ -183,55 +195,186 @@ static size_t budget_of_mode(void)
     return options.mode == QUICK ? QUICK_KILLS : options.mode == PAIRS ? PAIRS_KILLS : 0;
 }
 
+/* What is left to be shared by the cases that are still to come, by weight. */
+static struct {
+    size_t budget; /* 0: no limit */
+    double weight;
+    int64_t until; /* clock_now() */
+} left;
+
+static size_t grid_size(const struct kill_case *c)
+{
+    struct kill_count *count = shared_new(sizeof(*count));
+    unsigned shares = plan.shares;
+    size_t size;
+
+    plan.shares = 1;
+    plan.only_size = true;
+    case_run(c, count);
+    plan.only_size = false;
+    plan.shares = shares;
+    size = count->size;
+    munmap(count, sizeof(*count));
+    return size;
+}
+
+/* Pairs: half of the budget goes to all cases alike, half of it by the size of their grids. */
+static void pairs_weigh(void)
+{
+    double budget = (double)left.budget, alike = budget / 2 / (double)count_due(),
+           all = 0;
+
+    for (struct kill_case *c = cases; c; c = c->next)
+        if (is_due(c) && !*plan.stop)
+            all += c->weight = (double)grid_size(c);
+    for (struct kill_case *c = cases; c; c = c->next) {
+        double size = c->weight;
+
+        c->weight =
+            (size < alike ? size : alike) + budget / 2 * size / (all > 0 ? all : 1);
+        left.weight += is_due(c) ? c->weight : 0;
+    }
+}
+
+static void cases_weigh(void)
+{
+    left.budget = budget_of_mode();
+    plan.until = CLOCK_FOREVER;
+    left.until =
+        options.seconds ? clock_now() + (int64_t)options.seconds * SEC : CLOCK_FOREVER;
+    if (options.mode == PAIRS && plan.at == SIZE_MAX) {
+        pairs_weigh();
+        return;
+    }
+    for (struct kill_case *c = cases; c; c = c->next) {
+        c->weight = is_due(c) && !is_extra(c) ? 1 : 0;
+        left.weight += c->weight;
+    }
+}
+
+static void case_plan(const struct kill_case *c)
+{
+    int64_t now = clock_now();
+    double part = left.weight > 0 ? c->weight / left.weight : 0;
+
+    plan.budget = left.budget ? 1 + (size_t)(part * (double)left.budget) : 0;
+    plan.until = left.until;
+    if (is_extra(c)) {
+        plan.budget = QUICK_PAIRS;
+        plan.shares = 1; /* one row: its record costs more than the rest */
+    } else if (left.until != CLOCK_FOREVER) {
+        plan.until = now + (int64_t)(part * (double)(left.until - now));
+    }
+}
+
+static void case_done(const struct kill_case *c, const struct kill_count *count)
+{
+    size_t done = kill_is_of_two(c) ? count->pairs : count->points;
+
+    left.weight -= c->weight;
+    if (left.budget && !is_extra(c))
+        left.budget = done < left.budget ? left.budget - done : 1;
+}
+
+/* ---- All of them ------------------------------------------------------------------------------- */
+
+struct sum {
+    size_t cases, failed, points, kills, pairs, violations;
+    double began;
+};
+
+static void sum_add(struct sum *sum, const struct kill_count *count, bool sound)
+{
+    sum->cases++;
+    sum->failed += !sound;
+    sum->points += count->points;
+    sum->kills += count->kills + count->pairs;
+    sum->pairs += count->pairs;
+    sum->violations += count->violations + count->troubles;
+}
+
+static void sum_print(const struct sum *sum, const char *of)
+{
+    double took = seconds() - sum->began;
+
+    printf("%s%zu kill points, %zu kills, %zu pairs in %.0f s (%.0f/s), %zu violations\n",
+           of, sum->points, sum->kills, sum->pairs, took, (double)sum->kills / took,
+           sum->violations);
+    fflush(stdout);
+}
+
+/* Behind the last case of a structure, if there are more. */
+static void structure_end(struct sum *sum, const struct kill_case *c)
+{
+    const struct kill_case *next = c->next;
+    char of[100];
+
+    while (next && !is_due(next))
+        next = next->next;
+    if (options.mode != ALL && options.mode != PAIRS)
+        return;
+    if (next && strcmp(next->structure, c->structure) == 0)
+        return;
+    snprintf(of, sizeof(of), "        %s, %zu cases: ", c->structure, sum->cases);
+    sum_print(sum, of);
+    *sum = (struct sum){.began = seconds()};
+}
+
+static bool run_case(const struct kill_case *c, struct kill_count *count)
+{
+    double before = seconds();
+    unsigned shares = plan.shares;
+    bool sound;
+
+    case_plan(c);
+    sound = case_run(c, count);
+    sound &= c->twin ? count->violations > 0 : count->violations == 0;
+    sound &= count->troubles == 0;
+    sound &= count->kills + count->pairs > 0 || *plan.stop || clock_now() >= plan.until;
+    plan.shares = shares;
+    case_print(c, count, seconds() - before, sound);
+    case_done(c, count);
+    return sound;
+}
+
 static int run_all(void)
 {
-    size_t points = 0, kills = 0, pairs = 0, violations = 0, failed = 0, passed = 0;
-    size_t left = budget_of_mode(), cases_left = count_due();
-    unsigned shares = plan.shares;
-    double begin = seconds();
+    struct sum all = {.began = seconds()}, part = all;
+    size_t due;
 
-    for (const struct kill_case *c = cases; c; c = c->next) {
+    cases_weigh();
+    part.began = seconds();
+    due = count_due();
+    for (const struct kill_case *c = cases; c && !*plan.stop; c = c->next) {
         struct kill_count *count;
-        double before = seconds();
-        size_t done;
         bool sound;
 
         if (!is_due(c))
             continue;
-        count = count_new();
-        plan.budget = left ? 1 + left / cases_left : 0;
-        plan.shares = shares;
-        if (options.mode == QUICK && c->then) {
-            plan.budget = QUICK_PAIRS;
-            plan.shares = 1; /* one row: its record costs more than the rest */
-        }
-        sound = case_run(c, count);
-        sound &= c->twin ? count->violations > 0 : count->violations == 0;
-        sound &= count->troubles == 0 && count->kills + count->pairs > 0;
-        case_print(c, count, seconds() - before, sound);
-        *(sound ? &passed : &failed) += 1;
-        points += count->points;
-        kills += count->kills;
-        pairs += count->pairs;
-        violations += count->violations + count->troubles;
-        done = kill_is_of_two(c) ? count->pairs : count->points;
-        if (options.mode != QUICK || !c->then) {
-            left -= left ? (done < left ? done : left - 1) : 0;
-            cases_left--;
-        }
+        count = shared_new(sizeof(*count));
+        sound = run_case(c, count);
+        sum_add(&all, count, sound);
+        sum_add(&part, count, sound);
+        structure_end(&part, c);
         munmap(count, sizeof(*count));
     }
     if (options.mode == SELFTEST)
-        printf("%zu broken twins caught, %zu not\n", passed, failed);
+        printf("%zu broken twins caught, %zu not\n", all.cases - all.failed, all.failed);
     else
-        printf(
-            "%zu kill points, %zu kills, %zu pairs in %.0f s (%.0f/s), %zu violations\n",
-            points, kills + pairs, pairs, seconds() - begin,
-            (double)(kills + pairs) / (seconds() - begin), violations);
-    if (passed + failed == 0)
+        sum_print(&all, "");
+    if (*plan.stop)
+        printf("stopped: %zu of %zu cases were begun\n", all.cases, due);
+    if (all.cases == 0)
         printf("no such case\n");
-    printf("%zu passed, %zu failed\n", passed, failed + (passed + failed == 0));
-    return failed > 0 || passed == 0;
+    printf("%zu passed, %zu failed\n", all.cases - all.failed,
+           all.failed + (all.cases == 0));
+    return all.failed > 0 || all.cases == 0 || *plan.stop;
+}
+
+static void stop(int signal)
+{
+    (void)signal;
+    *plan.stop = true;
 }
 
 /* ---- Options --------------------------------------------------------------------------------- */
@@ -271,6 +414,8 @@ static bool option_read(const char *name, const char *value)
         plan.how = death_of(value);
     else if (strcmp(name, "--budget") == 0)
         options.budget = number_of(value);
+    else if (strcmp(name, "--seconds") == 0)
+        options.seconds = number_of(value);
     else if (strcmp(name, "--guard") == 0)
         plan.guard = (int)number_of(value);
     else if (strcmp(name, "-j") == 0)
@@ -300,7 +445,7 @@ static void options_read(int argc, char **argv)
             fprintf(
                 stderr,
                 "usage: %s [--all|--quick|--pairs|--selftest|--list] [-j JOBS]\n"
-                "       [--budget N]\n"
+                "       [--budget N] [--seconds S]\n"
                 "       [--at N [--with M] [--way W] [--by kill|exit|exec]] [NAME]...\n",
                 argv[0]);
             exit(2);
@@ -359,6 +504,9 @@ int main(int argc, char **argv)
     if (plan.at == SIZE_MAX)
         printf("killed %s\n", victims_way());
     fflush(stdout);
+    plan.stop = shared_new(sizeof(*plan.stop));
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
     plan.shares = options.jobs ? options.jobs : cpus();
     if (plan.shares > 64)
         plan.shares = 64;

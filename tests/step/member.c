@@ -263,5 +263,5 @@ static void note_self(void *state)
     ((struct state *)state)->claimed = kill_who() & ID_MASK;
 }
 
-KILL(member, fork, MEMBER, .prepare = note_self, .operation = fork_one,
+KILL(member, fork, MEMBER, .forks = true, .prepare = note_self, .operation = fork_one,
      .check = the_child_has_left);

@@ -36,7 +36,7 @@ static void nothing_is_left(void *state)
     CHECK_EQ(piu_lock_release(&s->lock), 0);
 }
 
-#define STARTER .size = sizeof(struct state), .check = nothing_is_left
+#define STARTER .size = sizeof(struct state), .forks = true, .check = nothing_is_left
 
 /* ---- Process ------------------------------------------------------------------------------- */
 
@@ -119,8 +119,8 @@ static void all_workers_end(void *state)
     CHECK(kill_blocks() == 0 || !kill_now.ended);
 }
 
-KILL(pool, parent, .size = sizeof(struct state), .most = 500, .operation = map_and_free,
-     .check = all_workers_end);
+KILL(pool, parent, .size = sizeof(struct state), .forks = true, .most = 500,
+     .operation = map_and_free, .check = all_workers_end);
 
 /* ---- One of the pool's own is killed, at some point of a life with a map in it ------------------ */
 

@@ -2,6 +2,7 @@
 #include "victim.h"
 
 #include "kill.h"
+#include "self_step.h"
 #include "symbol.h"
 
 #include <linux/futex.h>
@@ -19,7 +20,8 @@ const char *victims_way(void)
 
 struct trace trace_new(void)
 {
-    size_t bytes = TRACE_MAX * (sizeof(uint64_t) + 2 * sizeof(uint32_t)) + sizeof(size_t);
+    size_t bytes = TRACE_MAX * (sizeof(uint64_t) + 2 * sizeof(uint32_t)) +
+                   sizeof(size_t) + sizeof(bool);
     char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     struct trace t;
@@ -29,6 +31,7 @@ struct trace trace_new(void)
     t.from = (uint32_t *)(void *)(t.at + TRACE_MAX);
     t.hits = t.from + TRACE_MAX;
     t.count = (size_t *)(void *)(t.hits + TRACE_MAX);
+    t.ended = (bool *)(t.count + 1);
     return t;
 }
 
@@ -47,11 +50,15 @@ static __attribute__((noinline)) void trap(void)
 __asm__(".text\n.globl step_syscall\nstep_syscall:\n    syscall\n    ud2\n");
 extern const char step_syscall[];
 
-static _Noreturn void child_runs(const struct work *work)
+/* With a `trace` it notes its way itself; else it is traced. */
+static _Noreturn void child_runs(const struct work *work, const struct trace *t,
+                                 size_t limit)
 {
     if (work->prepare)
         work->prepare(work->argument);
-    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+    if (t)
+        self_step_begin(t, limit);
+    else if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
         test_fail(__FILE__, __LINE__, "ptrace: %s", strerror(errno));
     trap();
     work->operation(work->argument);
@@ -85,19 +92,26 @@ static bool go_on(struct victim *v, int request)
     }
 }
 
-void victim_start(struct victim *v, const struct work *work)
+/* Until it stops: before its first instruction, or with its `trace` full. */
+static void start(struct victim *v, const struct work *work, const struct trace *t,
+                  size_t limit)
 {
     int status;
 
     v->pid = fork();
     CHECK(v->pid >= 0);
     if (v->pid == 0)
-        child_runs(work);
+        child_runs(work, t, limit);
     kill_victim_is(v->pid);
-    CHECK_EQ(waitpid(v->pid, &status, 0), v->pid);
+    CHECK_EQ(waitpid(v->pid, &status, WUNTRACED), v->pid);
     if (!WIFSTOPPED(status))
         test_fail(__FILE__, __LINE__, "the victim ended before it was traced: status %x",
                   status);
+}
+
+void victim_start(struct victim *v, const struct work *work)
+{
+    start(v, work, NULL, 0);
     v->end = stopped_at(v->pid);
 }
 
@@ -167,19 +181,14 @@ static struct seen *seen_find(struct seen *table, unsigned bits, uint64_t at)
     return &table[i];
 }
 
-/* For a way of that length; the same memory each time, which is no fork's to copy. */
+/* For a way of that length.  The same memory each time, and shared: no fork copies it. */
 static struct seen *seen_begin(size_t count, unsigned *ret_bits)
 {
     static struct seen *table;
-    size_t most = 2 * TRACE_MAX * sizeof(*table);
     unsigned bits = 4;
 
-    if (!table) {
-        table = mmap(NULL, most, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        CHECK(table != MAP_FAILED);
-        CHECK_EQ(madvise(table, most, MADV_DONTFORK), 0);
-    }
+    if (!table)
+        table = test_shared(2 * TRACE_MAX * sizeof(*table));
     while ((size_t)1 << bits < 2 * count)
         bits++;
     memset(table, 0, sizeof(*table) << bits);
@@ -187,7 +196,7 @@ static struct seen *seen_begin(size_t count, unsigned *ret_bits)
     return table;
 }
 
-static void trace_plan(struct trace *t)
+static void trace_plan(const struct trace *t)
 {
     unsigned bits;
     struct seen *table = seen_begin(*t->count, &bits);
@@ -203,18 +212,18 @@ static void trace_plan(struct trace *t)
     }
 }
 
-/* Stands at a system call that waits. */
-static bool would_sleep(struct victim *v, uint64_t at)
+bool is_system_call(uint64_t at)
 {
-    static const unsigned char call[] = {0x0f, 0x05};
-    struct user_regs_struct r;
+    static const unsigned char call[SYSTEM_CALL_SIZE] = {0x0f, 0x05};
 
-    if (memcmp((const void *)(uintptr_t)at, call, sizeof(call)) != 0)
-        return false;
-    CHECK_EQ(ptrace(PTRACE_GETREGS, v->pid, NULL, &r), 0);
-    switch (r.rax) {
+    return memcmp((const void *)(uintptr_t)at, call, sizeof(call)) == 0;
+}
+
+bool call_would_sleep(uint64_t number, uint64_t second)
+{
+    switch (number) {
     case SYS_futex:
-        return (r.rsi & FUTEX_CMD_MASK) == FUTEX_WAIT;
+        return (second & FUTEX_CMD_MASK) == FUTEX_WAIT;
     case NR_FUTEX_WAITV:
     case SYS_poll:
     case SYS_ppoll:
@@ -228,7 +237,18 @@ static bool would_sleep(struct victim *v, uint64_t at)
     }
 }
 
-bool victim_record(struct victim *v, struct trace *t, size_t limit)
+static bool would_sleep(struct victim *v, uint64_t at)
+{
+    struct user_regs_struct r;
+
+    if (!is_system_call(at))
+        return false;
+    CHECK_EQ(ptrace(PTRACE_GETREGS, v->pid, NULL, &r), 0);
+    return call_would_sleep(r.rax, r.rsi);
+}
+
+/* In single steps by ptrace. */
+static void steps_record(struct victim *v, const struct trace *t, size_t limit)
 {
     uint64_t at = v->end; /* the first instruction lies behind the trap, as the last */
     size_t count = 0;
@@ -243,9 +263,56 @@ bool victim_record(struct victim *v, struct trace *t, size_t limit)
             break;
     }
     *t->count = count;
-    trace_plan(t);
-    return ended;
+    *t->ended = ended;
 }
+
+bool victim_record(struct victim *v, const struct work *work, const struct trace *t,
+                   size_t limit)
+{
+    *t->count = 0;
+    if (work->forks) {
+        victim_start(v, work);
+        steps_record(v, t, limit);
+    } else {
+        start(v, work, t, limit);
+    }
+    trace_plan(t);
+    return *t->ended;
+}
+
+/* ---- Both ways of recording ---------------------------------------------------------------- */
+
+/* A call that does nothing, and a repeated instruction. */
+static void sample(void *unused)
+{
+    char bytes[40];
+    void *to = bytes;
+    size_t count = sizeof(bytes);
+
+    (void)unused;
+    syscall(SYS_getppid);
+    __asm__ volatile("rep stosb" : "+D"(to), "+c"(count) : "a"(0) : "memory");
+    syscall(SYS_getppid);
+}
+
+static void sample_record(const struct trace *t, bool by_ptrace)
+{
+    const struct work work = {.operation = sample, .forks = by_ptrace};
+    struct victim v;
+
+    CHECK(victim_record(&v, &work, t, TRACE_MAX));
+    victim_reap(&v);
+}
+
+bool victims_record_alike(const struct trace *a, const struct trace *b)
+{
+    sample_record(a, true);
+    sample_record(b, false);
+    return *a->count > 10 && *a->count == *b->count &&
+           memcmp(a->at, b->at, *a->count * sizeof(*a->at)) == 0;
+}
+
+/* ---- To a place ------------------------------------------------------------------------------ */
 
 static bool to_end(struct victim *v)
 {

@@ -28,6 +28,7 @@ struct work {
     void (*prepare)(void *argument); /* before it can be stopped; may be NULL */
     void (*operation)(void *argument);
     void *argument;
+    bool forks; /* or blocks signals */
 };
 
 struct victim {
@@ -43,6 +44,7 @@ struct trace {
     uint64_t *at; /* the instruction that is next after n of them */
     uint32_t *from, *hits;
     size_t *count;
+    bool *ended; /* it leads to the operation's end */
 };
 
 #define TRACE_MAX (UINT32_C(1) << 20)
@@ -55,8 +57,14 @@ struct trace trace_new(void);
 const char *trace_name(const struct trace *t, size_t n);
 
 void victim_start(struct victim *v, const struct work *work);
-/* To its end; false: not in `limit` instructions, or (a limit being given) it would sleep. */
-bool victim_record(struct victim *v, struct trace *t, size_t limit);
+/*
+ * Starts one, to its end; false: not in `limit` instructions, or (a limit being given) it would
+ * sleep.  All there is to do then is to kill it.
+ */
+bool victim_record(struct victim *v, const struct work *work, const struct trace *t,
+                   size_t limit);
+/* Two ways of recording find the same way. */
+bool victims_record_alike(const struct trace *a, const struct trace *b);
 /* Stands at the n-th, n <= count; false: it is at its end already. */
 bool victim_to(struct victim *v, const struct trace *t, size_t n);
 /* The same in single steps, for one that took another way. */
