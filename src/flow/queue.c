@@ -1,6 +1,7 @@
 /* What both sides of a queue need: creation, entering and repair, sleeping, looking. */
 #include "flow/queue.h"
 #include "flow/wait.h"
+#include "os/keywords.h"
 #include "shm/heap.h"
 
 #include <string.h>
@@ -146,11 +147,14 @@ static void queue_begin(struct piu_queue *q, const struct piu_queue_keywords *ke
 
 struct piu_queue *piu_queue_create(const struct piu_queue_keywords *keywords)
 {
+    struct piu_queue_keywords k;
     struct piu_queue *q;
     uint64_t who;
     void *block;
-    int r = keywords ? member_who(&who) : -EINVAL;
+    int r = keywords_read(&k, sizeof(k), keywords);
 
+    if (r == 0)
+        r = member_who(&who);
     if (r == 0)
         r = block_new_lasting(BLOCK_SCRATCH, &block);
     if (r < 0) {
@@ -161,7 +165,7 @@ struct piu_queue *piu_queue_create(const struct piu_queue_keywords *keywords)
     /* who came too late for the queue that was here may be inside yet (Q8) */
     owner_enter(&q->put.lock, who);
     owner_enter(&q->get.lock, who);
-    queue_begin(q, keywords);
+    queue_begin(q, &k);
     owner_leave(&q->get.lock);
     owner_leave(&q->put.lock);
     block_give(q);

@@ -41,7 +41,7 @@ static int apply_begin(struct piu_pool *pool, apply_function *function, void *ar
     struct call call = {
         .task = {.run = apply_run, .struct_size = sizeof(call), .count = 1},
         .size = size};
-    int r = function ? pool_use(pool) : -EINVAL;
+    int r = function && (argument || !size) ? pool_use(pool) : -EINVAL;
 
     if (r < 0)
         return r;

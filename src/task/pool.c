@@ -4,6 +4,7 @@
 #include "os/clock.h"
 #include "os/fd.h"
 #include "os/futex.h"
+#include "os/keywords.h"
 #include "os/machine.h"
 #include "os/pidfd.h"
 
@@ -189,18 +190,21 @@ static int pool_begin(struct piu_pool *pool)
 
 struct piu_pool *piu_pool_create(const struct piu_pool_keywords *keywords)
 {
+    struct piu_pool_keywords k;
     struct piu_pool *pool = NULL;
     uint64_t who;
     void *block;
-    int r = keywords ? member_who(&who) : -EINVAL;
+    int r = keywords_read(&k, sizeof(k), keywords);
 
+    if (r == 0)
+        r = member_who(&who);
     if (r == 0)
         r = block_new(sizeof(*pool), BLOCK_SCRATCH, NULL, &block);
     if (r == 0) {
         pool = memset(block, 0, sizeof(*pool));
         pool->owner = who & ID_MASK;
         block_set_purpose(pool, BLOCK_POOL);
-        r = shared_new(pool, keywords);
+        r = shared_new(pool, &k);
     }
     if (r == 0)
         r = pool_begin(pool);

@@ -7,6 +7,7 @@
  * jobs at once.
  */
 #include "os/fd.h"
+#include "os/keywords.h"
 #include "task/pool.h"
 
 #include <stdlib.h>
@@ -258,11 +259,14 @@ struct piu_result *piu_pool_map_async(struct piu_pool *pool, struct piu_task *ta
 struct piu_result *piu_pool_iterate(struct piu_pool *pool, struct piu_task *task,
                                     const struct piu_imap_keywords *keywords)
 {
+    struct piu_imap_keywords k;
     struct piu_result *result = NULL;
-    int r = task && keywords ? pool_use(pool) : -EINVAL;
+    int r = task ? keywords_read(&k, sizeof(k), keywords) : -EINVAL;
 
     if (r == 0)
-        r = submit_new(pool, task, keywords, &result);
+        r = pool_use(pool);
+    if (r == 0)
+        r = submit_new(pool, task, &k, &result);
     if (r < 0)
         errno = -r;
     return result;
