@@ -45,26 +45,42 @@ static uint64_t code_among(uint64_t codes, const struct code_address *address)
     return 0;
 }
 
+int code_add_address(uint64_t *codes, const struct code_address *address, uint64_t *ret)
+{
+    struct code *code;
+    void *block;
+    int r;
+
+    *ret = code_among(*codes, address);
+    if (*ret)
+        return 0;
+    r = block_new_family(sizeof(*code), &block);
+    if (r < 0)
+        return r;
+    code = block;
+    code->address = *address;
+    code->next = *codes;
+    *codes = *ret = arena_offset(code);
+    return 0;
+}
+
+const struct code_address *code_says(uint64_t code)
+{
+    const struct code *c = arena_at(code, sizeof(*c));
+
+    return c ? &c->address : NULL;
+}
+
 int code_add(uint64_t *codes, struct code_memory *memory, code_function *function,
              uint64_t *ret)
 {
     struct code_address address;
-    struct code *code;
-    void *block;
     int r = code_address_of(function, &address);
 
+    if (r == 0)
+        r = code_add_address(codes, &address, ret);
     if (r < 0)
         return r;
-    *ret = code_among(*codes, &address);
-    if (*ret == 0) {
-        r = block_new_family(sizeof(*code), &block);
-        if (r < 0)
-            return r;
-        code = block;
-        code->address = address;
-        code->next = *codes;
-        *codes = *ret = arena_offset(code);
-    }
     if (is_lasting(function, &address)) {
         unsigned i = memory->cursor++ % CODE_KNOWN;
 

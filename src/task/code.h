@@ -36,6 +36,10 @@ uint64_t code_find(const struct code_memory *memory, code_function *function);
 /* Under list_lock.  0, or -errno as code_address_of(). */
 int code_add(uint64_t *codes, struct code_memory *memory, code_function *function,
              uint64_t *ret);
+/* The same for a function of somebody else's, that may not be there. */
+int code_add_address(uint64_t *codes, const struct code_address *address, uint64_t *ret);
+/* What it says; NULL: it is none. */
+const struct code_address *code_says(uint64_t code);
 void codes_free(uint64_t *codes); /* killed half way: the rest of them */
 
 /* In a worker: what it is here.  -ENOEXEC as code_address_resolve(). */

@@ -3,6 +3,7 @@
 
 #include "os/futex.h"
 #include "task/claim.h"
+#include "task/engine.h"
 #include "task/note.h"
 
 #include <limits.h>
@@ -61,19 +62,31 @@ static uint64_t plan_part(struct job_plan *plan, uint64_t size)
     return at;
 }
 
+static uint64_t wished_count(const struct job_wish *wish)
+{
+    return wish->range ? wish->range->last - wish->range->first : wish->task->count;
+}
+
+static uint64_t wished_chunk(const struct job_wish *wish, uint64_t count)
+{
+    return wish->range         ? count
+           : wish->task->chunk ? wish->task->chunk
+                               : auto_chunk(count, wish->places);
+}
+
 int job_plan(const struct job_wish *wish, struct job_plan *ret)
 {
     const struct piu_task *task = wish->task;
-    struct job_plan plan = {0};
-    int r = array_bytes(task->in, task->count, task->in_size, &plan.in_bytes);
+    uint64_t count = wished_count(wish);
+    struct job_plan plan = {.count = count, .chunk = wished_chunk(wish, count)};
+    int r = array_bytes(task->in, count, task->in_size, &plan.in_bytes);
 
     if (r == 0)
-        r = array_bytes(task->out, task->count, task->out_size, &plan.out_bytes);
+        r = array_bytes(task->out, count, task->out_size, &plan.out_bytes);
     if (r < 0)
         return r;
     plan.task_size = task->struct_size ? task->struct_size : sizeof(*task);
-    plan.chunk = task->chunk ? task->chunk : auto_chunk(task->count, wish->places);
-    plan.chunks = task->count ? (task->count - 1) / plan.chunk + 1 : 0;
+    plan.chunks = count ? (count - 1) / plan.chunk + 1 : 0;
     if (plan.task_size < sizeof(*task) || plan.task_size > UINT32_MAX / 2 ||
         plan.chunks >= CHUNKS_MOST)
         return -EINVAL;
@@ -123,11 +136,13 @@ static void job_fill(struct job *j, const struct job_plan *plan,
     const struct piu_task *task = wish->task;
 
     j->code = wish->code;
-    j->count = task->count;
+    j->call_at = wish->call_at;
+    j->first = wish->range ? wish->range->first : 0;
+    j->count = plan->count;
     j->chunk = plan->chunk;
     j->chunks = plan->chunks;
-    j->shares_count = (uint32_t)plan->shares;
-    j->retries = task->retries;
+    j->shares_count = (uint16_t)plan->shares;
+    j->retries = wish->range ? wish->range->retries : task->retries;
     j->timeout = task->timeout;
     j->task_size = (uint32_t)plan->task_size;
     j->in_size = task->in_size;

@@ -64,10 +64,12 @@ struct share {
 
 struct job {
     /* what workers need: two lines, the first of which is not changed */
-    uint64_t states; /* offset of chunks words */
-    uint64_t count, chunk, chunks;
-    uint32_t shares_count; /* a place each; 0: a few chunks, without shares */
-    uint32_t iterated;
+    uint64_t states;       /* offset of chunks words */
+    uint64_t first, count; /* items; first: of a range, at the place that does it */
+    uint64_t chunk, chunks;
+    uint16_t shares_count; /* a place each; 0: a few chunks, without shares */
+    uint16_t iterated;
+    uint32_t task_size;
     int64_t timeout;
     uint64_t in, out;              /* offsets; 0: none */
     uint64_t code;                 /* of run(): see code.h */
@@ -76,10 +78,9 @@ struct job {
     /* 63..32 counts returns of chunks, 31..0 hint: no open chunk below */
     _Atomic uint64_t look;
     _Atomic uint64_t resumes; /* notes */
-    uint32_t task_size;
     _Atomic uint32_t cancelled;
-    _Atomic uint32_t stopped; /* it was ended from outside: nothing more is begun */
-    _Atomic uint32_t rescan;  /* look at all states for TODO and AGAIN */
+    _Atomic uint16_t stopped; /* it was ended from outside: nothing more is begun */
+    _Atomic uint16_t rescan;  /* look at all states for TODO and AGAIN */
 
     /* the list's, under list_lock, and what is needed seldom */
     alignas(128) _Atomic uint64_t next; /* the truth */
@@ -93,6 +94,7 @@ struct job {
     uint64_t
         finished; /* offset of chunks words: 1 + chunk in the order of their ends; 0: none */
     uint32_t in_copied, out_copied; /* blocks of ours */
+    uint32_t call_at; /* where the task has the code of another function; 0: nowhere */
 
     alignas(128) _Atomic uint32_t state;
     _Atomic uint32_t waited; /* somebody sleeps on `state` or `news` */
@@ -122,14 +124,14 @@ static inline struct piu_task *job_task(struct job *j)
 
 static inline uint64_t chunk_first(const struct job *j, uint64_t chunk)
 {
-    return chunk * j->chunk;
+    return j->first + chunk * j->chunk;
 }
 
 static inline uint64_t chunk_last(const struct job *j, uint64_t chunk)
 {
-    uint64_t first = chunk_first(j, chunk);
+    uint64_t first = chunk * j->chunk;
 
-    return j->count - first > j->chunk ? first + j->chunk : j->count;
+    return j->first + (j->count - first > j->chunk ? first + j->chunk : j->count);
 }
 
 static inline bool chunk_is_open(uint16_t state)
@@ -142,9 +144,13 @@ static inline bool chunk_is_ended(uint16_t state)
     return state == CHUNK_DONE || state == CHUNK_FAILED || state == CHUNK_LOST;
 }
 
+struct range;
+
 struct job_wish {
     const struct piu_task *task;
-    uint64_t code; /* of task->run */
+    const struct range *range; /* of the task, as one chunk; NULL: all of it */
+    uint64_t code;             /* of task->run */
+    uint32_t call_at;
     unsigned places;
     bool iterated, unordered;
     uint64_t lookahead; /* chunks */
@@ -152,7 +158,7 @@ struct job_wish {
 
 /* Where things are in a job's block: offsets, 0: not there. */
 struct job_plan {
-    uint64_t chunk, chunks, shares;
+    uint64_t count, chunk, chunks, shares;
     uint64_t task_size, states, finished, in, out, size;
     uint64_t in_bytes, out_bytes; /* of copies */
 };

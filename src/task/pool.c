@@ -1,12 +1,11 @@
 /* The pool's public face in the user's process: no thread, no handler. */
-#include "task/pool.h"
-
 #include "os/clock.h"
 #include "os/fd.h"
 #include "os/futex.h"
 #include "os/keywords.h"
 #include "os/machine.h"
 #include "os/pidfd.h"
+#include "task/remote.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -30,6 +29,8 @@ int pool_use(struct piu_pool *pool)
         return -ESTALE;
     if (pool->owner != (who & ID_MASK))
         return -ECHILD;
+    if (unlikely(pool->remote) && !remote_is_sound(pool))
+        return -EBADMSG;
     return likely(pool_shared_of(pool)) ? 0 : -EBADMSG;
 }
 
@@ -174,6 +175,8 @@ static int pool_begin(struct piu_pool *pool)
 
     if (r == 0)
         r = fd_event(&pool->shared->ended);
+    if (r == 0 && pool_engine())
+        return remote_start(pool, pool_engine());
     if (r == 0)
         r = nursery_start(pool);
     if (r < 0)
@@ -209,6 +212,8 @@ struct piu_pool *piu_pool_create(const struct piu_pool_keywords *keywords)
     if (r == 0)
         r = pool_begin(pool);
     if (r < 0) {
+        if (pool && pool->remote)
+            pool->remote = remote_free(pool->remote);
         if (pool)
             pool_dissolve(pool, false);
         errno = -r;
@@ -240,6 +245,8 @@ static void terminate(struct piu_pool *pool, uint64_t who)
     pool_end_all(p, -ECANCELED);
     pool_unlock(p);
     pool_wake(p, p->places);
+    if (pool->remote)
+        remote_stop(pool, true, 0);
 }
 
 int piu_pool_terminate(struct piu_pool *pool)
@@ -281,12 +288,24 @@ static int wait_for_jobs(struct piu_pool *pool, uint64_t who, int64_t deadline)
 
         if (left == 0)
             return -ETIMEDOUT;
-        r = futex_wait(&j->state, JOB_RUNNING, min_timeout(left, 50 * MSEC));
+        left = min_timeout(left, 50 * MSEC);
+        r = pool->remote ? remote_wait(pool, &j->state, JOB_RUNNING, left)
+                         : futex_wait(&j->state, JOB_RUNNING, left);
         if (r == -EINTR)
             return r;
-        pool_look_after(pool);
+        if (!pool->remote)
+            pool_look_after(pool);
     }
     return 0;
+}
+
+/* After the state has said how they are to end. */
+static int workers_join(struct piu_pool *pool, int64_t timeout)
+{
+    if (pool->remote)
+        return remote_stop(pool, atomic_load(&pool->shared->state) == POOL_TERMINATED,
+                           timeout);
+    return child_join(&pool->nursery, timeout);
 }
 
 int piu_pool_join(struct piu_pool *pool, int64_t timeout)
@@ -311,7 +330,7 @@ int piu_pool_join(struct piu_pool *pool, int64_t timeout)
     wait_for_reviver(pool);
     pool_poke(pool->shared);
     pool_wake(pool->shared, pool->shared->places);
-    return child_join(&pool->nursery, deadline_left(deadline));
+    return workers_join(pool, deadline_left(deadline));
 }
 
 struct piu_pool *piu_pool_free(struct piu_pool *pool)
@@ -326,8 +345,14 @@ struct piu_pool *piu_pool_free(struct piu_pool *pool)
     if (r < 0 || !pool)
         return NULL;
     terminate(pool, who);
-    nursery_join(pool);
-    child_done(&pool->nursery);
+    if (pool->remote) {
+        while (remote_stop(pool, true, CLOCK_FOREVER) < 0)
+            ;
+        pool->remote = remote_free(pool->remote);
+    } else {
+        nursery_join(pool);
+        child_done(&pool->nursery);
+    }
     pool_dissolve(pool, false);
     return NULL;
 }
@@ -343,6 +368,8 @@ int piu_pool_workers(struct piu_pool *pool, pid_t *ret, size_t room, size_t *ret
         return r;
     if (!ret_count || (!ret && room))
         return -EINVAL;
+    if (pool->remote)
+        count = remote_workers(pool, ret, room);
     for (unsigned i = 0; i < pool->shared->places; i++) {
         pid_t pid = atomic_load(&pool->shared->workers[i].pid);
 
@@ -360,5 +387,5 @@ int piu_pool_fd(struct piu_pool *pool)
     if (r < 0)
         return r;
     atomic_store(&pool->shared->ended_wanted, 1);
-    return pool->shared->ended;
+    return pool->remote ? remote_fd(pool->remote) : pool->shared->ended;
 }

@@ -85,12 +85,15 @@ struct pool_shared {
     alignas(128) struct worker workers[];
 };
 
+struct remote;
+
 struct piu_pool { /* private to the process that made it */
     uint64_t stamp;
     uint64_t owner; /* member id */
     struct pool_shared *shared;
     unsigned places; /* as *shared says, unless somebody wrote over it */
     struct child nursery;
+    struct remote *remote; /* in place of nursery and workers, see remote.h; NULL: none */
     _Atomic uint32_t reviving;  /* a thread starts another nursery */
     _Atomic uint32_t given_up;  /* jobs that are freed and still listed */
     _Atomic uint64_t shared_at; /* the offset of `shared`, as its block's owner (E1) */
@@ -111,6 +114,7 @@ struct piu_result { /* next: one thread at a time; all others: any */
     bool copied;
     bool cancelled;
     bool unordered;
+    bool remote; /* its pool has an engine */
     uint64_t lookahead;
     uint64_t cursor;   /* the next chunk in order; unordered: the next in `finished` */
     uint64_t seen;     /* chunks given out by next */
@@ -169,6 +173,9 @@ int pool_submit(struct piu_pool *pool, struct piu_task *task,
                 const struct piu_imap_keywords *keywords, struct piu_result *ret);
 int pool_submit_call(struct piu_pool *pool, struct piu_task *task,
                      code_function *function, uint64_t *code, struct piu_result *ret);
+/* A range of the task, at the place that does it; the same for the code of its function. */
+int pool_submit_range(struct piu_pool *pool, struct piu_task *task,
+                      const struct range *range, struct piu_result *ret);
 /* The user has done with it: freed now or later. */
 void pool_give_up(struct piu_pool *pool, struct job *j);
 

@@ -1,10 +1,9 @@
 /* Results: waiting, copying out, iterating, ending. */
 #include "os/clock.h"
-#include "os/fd.h"
 #include "os/futex.h"
 #include "shm/heap.h"
 #include "task/note.h"
-#include "task/pool.h"
+#include "task/remote.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -56,13 +55,26 @@ static bool pool_lives(const struct piu_result *r)
            pool_shared_of(r->pool);
 }
 
-/* Until the word has another value.  Each slice looks after the nursery too. */
+/* A slice, after which who waits looks again; it looks after nursery or engine too.  -EINTR */
+static int wait_slice(struct piu_result *r, const _Atomic uint32_t *word, uint32_t value,
+                      int64_t timeout)
+{
+    bool lives = pool_lives(r);
+
+    if (unlikely(r->remote) && lives)
+        return remote_wait(r->pool, word, value, timeout);
+    if (lives)
+        pool_look_after(r->pool);
+    return timeout == 0 ? 0 : futex_wait(word, value, timeout);
+}
+
+/* Until the word has another value. */
 static int wait_while(struct piu_result *r, const _Atomic uint32_t *word, uint32_t value,
                       int64_t timeout)
 {
     int64_t deadline, slice = SLICE_FIRST, began;
 
-    if (timeout > 0 && spin_while(word, value, timeout))
+    if (timeout > 0 && !r->remote && spin_while(word, value, timeout))
         return 0;
     deadline = deadline_after(timeout);
     began = clock_now();
@@ -74,12 +86,9 @@ static int wait_while(struct piu_result *r, const _Atomic uint32_t *word, uint32
         atomic_thread_fence(memory_order_seq_cst); /* for the one in wake_waiters() */
         if (atomic_load(word) != value)
             break;
-
-        if (pool_lives(r))
-            pool_look_after(r->pool);
+        e = wait_slice(r, word, value, min_timeout(left, slice));
         if (left == 0)
-            return -ETIMEDOUT;
-        e = futex_wait(word, value, min_timeout(left, slice));
+            return atomic_load(word) == value ? -ETIMEDOUT : 0;
         if (e == -EINTR && atomic_load(word) == value)
             return -EINTR;
         slice = min_timeout(slice * 2, SLICE_LAST);
@@ -105,8 +114,17 @@ int piu_result_wait(struct piu_result *r, int64_t timeout)
     return is_ended(r) ? 0 : wait_while(r, &r->job->state, JOB_RUNNING, timeout);
 }
 
+/* With an engine nothing ends but under the hands of who asks or waits. */
+static void look(const struct piu_result *r)
+{
+    if (unlikely(r->remote) && pool_lives(r))
+        remote_look(r->pool);
+}
+
 bool piu_result_ready(const struct piu_result *r)
 {
+    if (r && !is_ended(r))
+        look(r);
     return r && is_ended(r);
 }
 
@@ -131,6 +149,8 @@ bool piu_result_successful(const struct piu_result *r)
 
 size_t piu_result_done(const struct piu_result *r)
 {
+    if (r)
+        look(r);
     return r ? job_items_done(r->job) : 0;
 }
 
@@ -240,6 +260,8 @@ static void let_begin(struct piu_result *r)
         return;
     atomic_store(&r->job->limit, r->seen + r->lookahead);
     pool_wake(p, 1);
+    if (unlikely(r->remote))
+        remote_push(r->pool);
 }
 
 static int give_out(struct piu_result *r, uint64_t chunk, size_t *ret_first,
@@ -300,7 +322,10 @@ int piu_result_cancel(struct piu_result *r)
     atomic_store(&r->job->cancelled, 1);
     if (pool_lives(r)) {
         atomic_fetch_add(&r->pool->shared->cancels, 1);
-        pool_poke(r->pool->shared);
+        if (unlikely(r->remote))
+            remote_push(r->pool);
+        else
+            pool_poke(r->pool->shared);
     }
     return 0;
 }

@@ -6,9 +6,8 @@
  * would take that worker's line away just when it is at the next job, so it is done for a few
  * jobs at once.
  */
-#include "os/fd.h"
 #include "os/keywords.h"
-#include "task/pool.h"
+#include "task/remote.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +26,7 @@ static bool job_retire(struct piu_pool *pool, struct job *j)
         return false;
     pool_move_pick(p);                         /* P3 */
     atomic_thread_fence(memory_order_seq_cst); /* for the one in pick_first() */
-    if (pool_is_named(p, j))
+    if (pool_is_named(p, j) || (unlikely(pool->remote) && remote_names(pool->remote, j)))
         return false;
     if (pool->collected == arena_offset(j))
         pool->collected = atomic_load(&j->next);
@@ -107,6 +106,7 @@ static void result_begin(struct piu_result *r, struct piu_pool *pool,
         .job = j,
         .lookahead = wish->lookahead,
         .unordered = wish->unordered,
+        .remote = pool->remote != NULL,
         .out = j->out && (const void *)(arena.base + j->out) != wish->task->out
                    ? wish->task->out
                    : NULL,
@@ -118,8 +118,8 @@ struct submission {
     uint64_t who;
     struct job_wish wish;
     struct job_plan plan;
-    code_function *function; /* that the task needs beside run(); NULL: none */
-    uint64_t *function_code; /* in the task */
+    code_function *function; /* that the task needs beside run() ... */
+    uint64_t *function_code; /* ... and where in the task it is named; NULL: none */
 };
 
 /* E2: from now on the pool's, whoever is killed and when. */
@@ -134,16 +134,31 @@ static void publish(struct piu_pool *pool, struct job *j, bool was_spare)
     atomic_store_explicit(&pool->moving, 0, memory_order_release);
 }
 
+/* Those of a range came as addresses. */
+static int codes_look_up(struct submission *s)
+{
+    const struct range *range = s->wish.range;
+    uint64_t *codes = &s->pool->shared->codes;
+    int r =
+        range ? code_add_address(codes, &range->run, &s->wish.code)
+              : code_look_up(s->pool, (code_function *)s->wish.task->run, &s->wish.code);
+
+    if (r < 0 || !s->function_code)
+        return r;
+    s->wish.call_at =
+        (uint32_t)((const char *)s->function_code - (const char *)s->wish.task);
+    return range ? code_add_address(codes, &range->call, s->function_code)
+                 : code_look_up(s->pool, s->function, s->function_code);
+}
+
 /* The lock is held.  A large one is made without it. */
 static int submit_locked(struct submission *s, struct job **ret)
 {
     struct piu_pool *pool = s->pool;
     bool small = job_is_small(&s->plan);
     uint64_t spare;
-    int r = code_look_up(pool, (code_function *)s->wish.task->run, &s->wish.code);
+    int r = codes_look_up(s);
 
-    if (r == 0 && s->function)
-        r = code_look_up(pool, s->function, s->function_code);
     if (r < 0)
         return r;
     spare = small ? spare_take(pool) : 0;
@@ -196,6 +211,8 @@ static int submit(struct submission *s, struct piu_result *ret)
     /* since we looked: nobody else would end it */
     if (atomic_load(&p->state) >= POOL_FINISHED)
         job_end_with(j, atomic_load(&p->state) == POOL_BROKEN ? -ECHILD : -ECANCELED);
+    if (unlikely(s->pool->remote))
+        remote_push(s->pool);
     return 0;
 }
 
@@ -220,6 +237,16 @@ int pool_submit_call(struct piu_pool *pool, struct piu_task *task,
                            .function = function,
                            .function_code = code};
 
+    return submit(&s, ret);
+}
+
+int pool_submit_range(struct piu_pool *pool, struct piu_task *task,
+                      const struct range *range, struct piu_result *ret)
+{
+    struct submission s = {.pool = pool, .wish = {.task = task, .range = range}};
+
+    if (range->call_at)
+        s.function_code = (uint64_t *)(void *)((char *)task + range->call_at);
     return submit(&s, ret);
 }
 

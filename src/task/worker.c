@@ -30,9 +30,10 @@ void piu_task_progress(struct piu_task *self, size_t item)
                               memory_order_release);
 }
 
-static void *at_or_null(uint64_t offset)
+/* Where item 0 is, or would be: a range begins behind it. */
+static void *array_at(uint64_t offset, uint64_t first, size_t size)
 {
-    return offset ? arena.base + offset : NULL;
+    return offset ? (void *)((uintptr_t)arena.base + offset - first * size) : NULL;
 }
 
 static int copy_make(struct copy *copy, struct job *j, code_function *run)
@@ -48,8 +49,8 @@ static int copy_make(struct copy *copy, struct job *j, code_function *run)
     }
     memcpy((void *)copy->task, job_task(j), j->task_size);
     copy->task->run = (int (*)(struct piu_task *, size_t, size_t))run;
-    copy->task->in = at_or_null(j->in);
-    copy->task->out = at_or_null(j->out);
+    copy->task->in = array_at(j->in, j->first, copy->task->in_size);
+    copy->task->out = array_at(j->out, j->first, copy->task->out_size);
     return 0;
 }
 

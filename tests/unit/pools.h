@@ -5,6 +5,7 @@
 #include "waits.h"
 
 #include "shm/block.h"
+#include "task/engine.h"
 
 #include <dirent.h>
 
@@ -123,7 +124,16 @@ static inline pid_t a_worker(struct piu_pool *pool)
     return pid;
 }
 
-/* The child of ours that has a living worker: never the one that orphans go to. */
+/* Its nursery's parent is this process or, where the pool has an engine, a child of it. */
+static inline bool is_ours(pid_t nursery)
+{
+    pid_t parent = parent_of_pid(nursery);
+
+    return pool_engine() ? parent > 1 && parent_of_pid(parent) == getpid()
+                         : parent == getpid();
+}
+
+/* The nursery of a living worker: never the one that orphans go to. */
 static inline pid_t nursery_of(struct piu_pool *pool)
 {
     pid_t pid;
@@ -132,7 +142,7 @@ static inline pid_t nursery_of(struct piu_pool *pool)
         /* whoever waits starts another, if it was killed and nobody has noticed */
         CHECK(piu_pool_apply(pool, do_nothing, NULL, 0) >= 0);
         pid = parent_of_pid(a_worker(pool));
-    } while (pid <= 1 || pid == getpid() || parent_of_pid(pid) != getpid());
+    } while (pid <= 1 || pid == getpid() || !is_ours(pid));
     return pid;
 }
 

@@ -213,7 +213,7 @@ TEST(a_task_uses_a_queue_and_a_lock)
 
     c->queue = piu_queue_new(.maxsize = 0);
     for (int i = 0; i < 50; i++)
-        CHECK((results[i] = piu_pool_apply_async(pool, count_and_tell, c, sizeof(*c))));
+        CHECK((results[i] = piu_pool_apply_async(pool, count_and_tell, c, 0)));
     for (int i = 0; i < 50; i++) {
         size_t size = sizeof(got);
 
@@ -309,7 +309,7 @@ TEST(terminate_ends_what_waits_and_what_runs)
     struct piu_pool *pool = pool_of(1);
     _Atomic pid_t *told = piu_shared_new(1, sizeof(*told));
     struct piu_result *running =
-        piu_pool_apply_async(pool, wait_for_ever, (void *)told, sizeof(*told));
+        piu_pool_apply_async(pool, wait_for_ever, (void *)told, 0);
     struct piu_result *waiting = piu_pool_apply_async(pool, do_nothing, NULL, 0);
 
     wait_told(told);
@@ -353,7 +353,7 @@ TEST(a_cancel_in_a_list_that_leads_in_a_ring_ends_its_job)
     struct piu_result *running;
 
     CHECK_EQ(piu_result_get(ended, PIU_FOREVER), 0);
-    running = piu_pool_apply_async(pool, wait_for_ever, (void *)told, sizeof(*told));
+    running = piu_pool_apply_async(pool, wait_for_ever, (void *)told, 0);
     wait_told(told);
     atomic_store(&running->job->next, arena_offset(ended->job));
     CHECK_EQ(piu_result_cancel(running), 0);

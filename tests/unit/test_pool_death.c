@@ -297,7 +297,7 @@ TEST(a_worker_killed_with_a_lock_passes_it_on)
     struct piu_pool *pool = pool_of(1);
     struct piu_lock *lock = piu_shared_new(1, sizeof(*lock));
 
-    CHECK_EQ(piu_pool_apply(pool, hold_and_die, lock, sizeof(*lock)), PIU_LOSSES);
+    CHECK_EQ(piu_pool_apply(pool, hold_and_die, lock, 0), PIU_LOSSES);
     CHECK_EQ(piu_lock_acquire(lock, PIU_SEC(5)), PIU_OWNER_DIED);
     CHECK_EQ(piu_lock_release(lock), 0);
     piu_pool_free(pool);

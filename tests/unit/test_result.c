@@ -143,8 +143,7 @@ TEST(a_running_task_is_cancelled_and_the_pool_goes_on)
 {
     struct piu_pool *pool = pool_of(1);
     _Atomic pid_t *told = piu_shared_new(1, sizeof(*told));
-    struct piu_result *r =
-        piu_pool_apply_async(pool, wait_for_ever, (void *)told, sizeof(*told));
+    struct piu_result *r = piu_pool_apply_async(pool, wait_for_ever, (void *)told, 0);
     struct piu_result *behind = piu_pool_apply_async(pool, do_nothing, NULL, 0);
 
     wait_told(told);
@@ -163,13 +162,11 @@ TEST(a_waiting_task_that_is_cancelled_is_never_begun)
 {
     struct piu_pool *pool = pool_of(1);
     _Atomic pid_t *told = piu_shared_new(2, sizeof(*told));
-    struct piu_result *r =
-        piu_pool_apply_async(pool, wait_for_ever, (void *)told, sizeof(*told));
+    struct piu_result *r = piu_pool_apply_async(pool, wait_for_ever, (void *)told, 0);
     struct piu_result *waiting;
 
     wait_told(told);
-    waiting =
-        piu_pool_apply_async(pool, wait_for_ever, (void *)(told + 1), sizeof(*told));
+    waiting = piu_pool_apply_async(pool, wait_for_ever, (void *)(told + 1), 0);
     CHECK_EQ(piu_result_cancel(waiting), 0);
     CHECK_EQ(piu_result_get(waiting, PIU_FOREVER), -ECANCELED);
     CHECK_EQ(told[1], 0);
@@ -192,8 +189,7 @@ TEST(a_hundred_thousand_results_freed_before_they_end, .limit = 60)
     uint64_t blocks = block_count();
 
     for (int i = 0; i < 100000; i++) {
-        struct piu_result *r =
-            piu_pool_apply_async(pool, add_to, (void *)sum, sizeof(*sum));
+        struct piu_result *r = piu_pool_apply_async(pool, add_to, (void *)sum, 0);
 
         CHECK(r);
         piu_result_free(r);
@@ -214,7 +210,7 @@ TEST(results_kept_and_freed_from_the_last_to_the_first, .limit = 60)
     struct piu_result **r = calloc(MANY, sizeof(*r));
 
     for (int i = 0; i < MANY; i++)
-        CHECK((r[i] = piu_pool_apply_async(pool, add_to, (void *)sum, sizeof(*sum))));
+        CHECK((r[i] = piu_pool_apply_async(pool, add_to, (void *)sum, 0)));
     for (int i = MANY; i-- > 0;) {
         CHECK_EQ(piu_result_get(r[i], PIU_FOREVER), 0);
         piu_result_free(r[i]);

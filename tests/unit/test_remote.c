@@ -1,0 +1,565 @@
+/* Remote, with an engine that does nothing but what the test tells it to. */
+#include "pools.h"
+
+#include "os/fd.h"
+#include "task/pool.h"
+
+enum { COUNT = 12, MOST = 64 };
+
+struct given {
+    struct range range;
+    bool answered, cancelled;
+};
+
+static struct script {
+    struct engine engine;
+    int fd;
+    unsigned starts, stops, window, refused; /* times that it had enough */
+    bool gone;                               /* no place is left */
+    bool cannot_start;
+    unsigned count, out;
+    struct given given[MOST];
+    pthread_mutex_t lock;
+    unsigned first, last; /* outcomes that wait */
+    struct outcome outcomes[MOST];
+} script = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static const struct engine_kind script_kind;
+
+static int script_start(const struct piu_pool_keywords *keywords, struct engine **ret)
+{
+    CHECK_STR(keywords->name, "Pool-1");
+    if (script.cannot_start)
+        return -EAGAIN;
+    script.engine.kind = &script_kind;
+    script.starts++;
+    script.gone = false;
+    script.out = 0;
+    if (script.starts == 1)
+        CHECK_EQ(fd_event(&script.fd), 0);
+    *ret = &script.engine;
+    return 0;
+}
+
+static int script_give(struct engine *e, const struct range *range)
+{
+    CHECK(e == &script.engine && script.count < MOST);
+    if (script.gone)
+        return -EPIPE;
+    if (script.out == script.window) {
+        script.refused++;
+        return -EAGAIN;
+    }
+    script.out++;
+    script.given[script.count++] = (struct given){.range = *range};
+    return 0;
+}
+
+static int script_next(struct engine *e, struct outcome *ret)
+{
+    bool any;
+
+    CHECK(e == &script.engine);
+    fd_event_drain(script.fd);
+    pthread_mutex_lock(&script.lock);
+    any = script.first < script.last;
+    if (any) {
+        *ret = script.outcomes[script.first++];
+        script.out--;
+    }
+    pthread_mutex_unlock(&script.lock);
+    return any ? 1 : script.gone ? -EPIPE : 0;
+}
+
+static void script_cancel(struct engine *e, uint64_t ticket)
+{
+    CHECK(e == &script.engine);
+    for (unsigned i = 0; i < script.count; i++) {
+        if (script.given[i].range.ticket == ticket) {
+            CHECK(!script.given[i].cancelled);
+            script.given[i].cancelled = true;
+        }
+    }
+}
+
+static int script_fd(const struct engine *e)
+{
+    (void)e;
+    return script.fd;
+}
+
+static int script_stop(struct engine *e, bool now, int64_t timeout)
+{
+    (void)now, (void)timeout;
+    CHECK(e == &script.engine);
+    script.stops++;
+    return 0;
+}
+
+static size_t script_workers(const struct engine *e, pid_t *ret, size_t room)
+{
+    (void)e, (void)ret, (void)room;
+    return 0;
+}
+
+static const struct engine_kind script_kind = {.start = script_start,
+                                               .give = script_give,
+                                               .next = script_next,
+                                               .cancel = script_cancel,
+                                               .fd = script_fd,
+                                               .stop = script_stop,
+                                               .workers = script_workers};
+
+static struct piu_pool *pool_with_window(unsigned window)
+{
+    script.window = window;
+    pool_use_engine(&script_kind);
+    return pool_of(2);
+}
+
+static void answer(struct outcome o)
+{
+    pthread_mutex_lock(&script.lock);
+    script.outcomes[script.last++] = o;
+    pthread_mutex_unlock(&script.lock);
+    fd_event_post(script.fd);
+}
+
+/* As a place that squares would, for the range that was given as number i. */
+static struct outcome squares_of(unsigned i)
+{
+    static int out[MOST][COUNT];
+    const struct range *range = &script.given[i].range;
+    const int *in = range->in;
+
+    for (uint64_t k = 0; k < range->last - range->first; k++)
+        out[i][k] = in[k] * in[k];
+    script.given[i].answered = true;
+    return (struct outcome){.ticket = range->ticket,
+                            .how = RANGE_FINISHED,
+                            .out = out[i],
+                            .out_bytes = range->out_bytes};
+}
+
+static void answer_all(struct piu_result *r)
+{
+    for (unsigned i = 0; i < script.count; i++) {
+        if (!script.given[i].answered)
+            answer(squares_of(i));
+        piu_result_ready(r);
+    }
+}
+
+static struct outcome ending(unsigned i, enum range_end how)
+{
+    script.given[i].answered = true;
+    return (struct outcome){.ticket = script.given[i].range.ticket,
+                            .how = how,
+                            .death = {.pid = 77, .exitcode = -SIGKILL}};
+}
+
+static int numbers[COUNT], squares[COUNT];
+
+static struct trouble trouble_of(size_t chunk)
+{
+    for (int i = 0; i < COUNT; i++) {
+        numbers[i] = i;
+        squares[i] = -1;
+    }
+    return (struct trouble){.task = {.run = trouble_run,
+                                     .struct_size = sizeof(struct trouble),
+                                     .count = COUNT,
+                                     .chunk = chunk,
+                                     .in = numbers,
+                                     .in_size = sizeof(int),
+                                     .out = squares,
+                                     .out_size = sizeof(int)}};
+}
+
+static void check_squares(size_t first, size_t last)
+{
+    for (size_t i = 0; i < COUNT; i++)
+        CHECK_EQ(squares[i], i >= first && i < last ? -1 : (int)(i * i));
+}
+
+/* ---- Windows ------------------------------------------------------------------------------- */
+
+TEST(what_an_engine_has_no_room_for_goes_when_there_is_room)
+{
+    struct piu_pool *pool = pool_with_window(3);
+    struct trouble t = trouble_of(1);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+
+    CHECK_EQ(script.count, 3);
+    CHECK_EQ(script.refused, 1);
+    answer(squares_of(1));
+    CHECK(!piu_result_ready(r));
+    CHECK_EQ(script.count, 4);
+    CHECK_EQ(piu_result_done(r), 1);
+    answer_all(r);
+    CHECK_EQ(script.count, COUNT);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+    check_squares(0, 0);
+    piu_result_free(r);
+    piu_pool_free(pool);
+    CHECK_EQ(script.stops, 1);
+}
+
+TEST(a_range_is_its_items_and_no_more)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(5);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+    const struct range *range = &script.given[2].range;
+
+    CHECK_EQ(script.count, 3);
+    CHECK(range->first == 10 && range->last == 12);
+    CHECK(range->in_bytes == 2 * sizeof(int) && range->out_bytes == 2 * sizeof(int));
+    CHECK(*(const int *)range->in == 10 && !range->out);
+    CHECK(range->task_size == sizeof(t) && range->call_at == 0);
+    CHECK_EQ(((const struct piu_task *)range->task)->count, COUNT);
+    answer_all(r);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+    check_squares(0, 0);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+/* ---- What comes back wrong ------------------------------------------------------------------- */
+
+static void check_is_lost(struct outcome wrong)
+{
+    struct piu_pool *pool = pool_of(2);
+    struct trouble t = trouble_of(4);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+    const struct piu_loss *loss;
+    struct piu_report *report;
+    unsigned at = script.count - 2;
+
+    wrong.ticket = script.given[at].range.ticket;
+    script.given[at].answered = true;
+    answer(wrong);
+    answer_all(r);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), PIU_LOSSES);
+    check_squares(4, 8);
+    CHECK_EQ(piu_result_report(r, &report), 0);
+    CHECK_EQ(piu_report_losses(report, &loss), 1);
+    CHECK(loss->first == 4 && loss->last == 8 && loss->pid == 0);
+    piu_report_free(report);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+static int start_any(const struct piu_pool_keywords *keywords, struct engine **ret)
+{
+    struct piu_pool_keywords same = *keywords;
+
+    same.name = "Pool-1";
+    return script_start(&same, ret);
+}
+
+TEST(an_outcome_that_does_not_fit_its_ticket_is_a_loss)
+{
+    static const int bytes[COUNT];
+    struct engine_kind kind = script_kind;
+    struct piu_loss before = {.first = 3, .last = 5}, empty = {.first = 5, .last = 5},
+                    behind = {.first = 7, .last = 9};
+    struct piu_failure foreign = {.first = 0, .last = 4, .code = 1};
+    struct outcome good = {.how = RANGE_FINISHED, .out = bytes, .out_bytes = 16}, o;
+
+    kind.start = start_any;
+    script.window = MOST;
+    pool_use_engine(&kind);
+    o = good, o.out_bytes = 12;
+    check_is_lost(o);
+    o = good, o.losses = &before, o.losses_count = 1;
+    check_is_lost(o);
+    o = good, o.losses = &empty, o.losses_count = 1;
+    check_is_lost(o);
+    o = good, o.tries = &behind, o.tries_count = 1;
+    check_is_lost(o);
+    o = good, o.failures = &foreign, o.failures_count = 1;
+    check_is_lost(o);
+    o = good, o.how = RANGE_CANCELLED; /* nobody has cancelled it */
+    check_is_lost(o);
+}
+
+TEST(an_outcome_of_a_ticket_that_is_not_out_changes_nothing)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(12);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+    struct outcome o = squares_of(0), other = o, none = o;
+
+    other.ticket += 256;
+    none.ticket = 0;
+    answer(other);
+    answer(none);
+    CHECK(!piu_result_ready(r));
+    answer(o);
+    answer(ending(0, RANGE_LOST)); /* it has been answered */
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+    check_squares(0, 0);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+TEST(items_that_a_place_has_lost_keep_what_the_caller_has)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(12);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+    struct piu_loss losses[] = {{.first = 9, .last = 12, .attempts = 1},
+                                {.first = 2, .last = 3, .attempts = 1}};
+    struct outcome o = squares_of(0);
+
+    o.losses = losses;
+    o.losses_count = 2;
+    answer(o);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), PIU_LOSSES);
+    for (int i = 0; i < COUNT; i++)
+        CHECK_EQ(squares[i], i == 2 || i >= 9 ? -1 : i * i);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+/* ---- Lost, refused, cancelled ---------------------------------------------------------------- */
+
+TEST(a_lost_range_is_tried_again_as_often_as_asked)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(4);
+    const struct piu_loss *loss, *tries;
+    struct piu_report *report;
+    struct piu_result *r;
+
+    t.task.retries = 1;
+    r = piu_pool_map_async(pool, &t.task);
+    CHECK_EQ(script.given[1].range.retries, 1);
+    answer(ending(1, RANGE_LOST));
+    CHECK(!piu_result_ready(r));
+    CHECK_EQ(script.count, 4);
+    CHECK(script.given[3].range.first == 4 && script.given[3].range.retries == 0);
+    CHECK(script.given[3].range.ticket != script.given[1].range.ticket);
+    answer(ending(3, RANGE_LOST));
+    answer_all(r);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), PIU_LOSSES);
+    check_squares(4, 8);
+    CHECK_EQ(piu_result_report(r, &report), 0);
+    CHECK_EQ(piu_report_losses(report, &loss), 1);
+    CHECK(loss->first == 4 && loss->last == 8 && loss->pid == 77 && loss->attempts == 2);
+    CHECK_EQ(loss->exitcode, -SIGKILL);
+    CHECK_EQ(piu_report_retries(report, &tries), 1);
+    CHECK_EQ(tries->attempts, 1);
+    piu_report_free(report);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+TEST(a_refused_range_ends_its_job_and_is_taken_back_elsewhere)
+{
+    struct piu_pool *pool = pool_with_window(2);
+    struct trouble t = trouble_of(4);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task), *other;
+    struct outcome o = ending(0, RANGE_REFUSED);
+
+    o.error = -ENOEXEC;
+    answer(o);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), -ENOEXEC);
+    CHECK(script.given[1].cancelled);
+    CHECK_EQ(script.count, 2); /* what was held was never given */
+    answer(ending(1, RANGE_CANCELLED));
+    piu_result_free(r);
+    other = piu_pool_map_async(pool, &t.task);
+    answer_all(other);
+    CHECK_EQ(piu_result_get(other, PIU_FOREVER), 0);
+    piu_result_free(other);
+    piu_pool_free(pool);
+}
+
+TEST(an_engine_that_can_have_no_workers_breaks_the_pool)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(4);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+    struct outcome o = ending(0, RANGE_REFUSED);
+
+    o.error = -ECHILD;
+    answer(o);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), -ECHILD);
+    CHECK_EQ(piu_pool_map(pool, &t.task, NULL), -ECHILD);
+    CHECK_EQ(piu_pool_close(pool), 0);
+    CHECK_EQ(piu_pool_join(pool, PIU_FOREVER), 0);
+    CHECK_EQ(script.stops, 1);
+    piu_result_free(r);
+    piu_pool_free(pool);
+    CHECK_EQ(script.stops, 1);
+}
+
+TEST(a_cancelled_job_ends_when_nothing_of_it_is_out)
+{
+    struct piu_pool *pool = pool_with_window(2);
+    struct trouble t = trouble_of(4);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+
+    CHECK_EQ(piu_result_cancel(r), 0);
+    CHECK(script.given[0].cancelled && script.given[1].cancelled);
+    CHECK(!piu_result_ready(r));
+    answer(ending(0, RANGE_CANCELLED));
+    CHECK(!piu_result_ready(r));
+    answer(squares_of(1)); /* it was done before it heard of it */
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), -ECANCELED);
+    CHECK_EQ(script.count, 2);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+TEST(a_freed_job_stays_while_a_ticket_names_it)
+{
+    struct piu_pool *pool = pool_with_window(2);
+    static int large[2000], out[2000];
+    struct piu_task task = {.run = trouble_run,
+                            .struct_size = sizeof(struct trouble),
+                            .count = 2000,
+                            .chunk = 2,
+                            .in = large,
+                            .in_size = sizeof(int),
+                            .out = out,
+                            .out_size = sizeof(int)};
+    struct trouble t = {.task = task};
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+    struct outcome o = ending(0, RANGE_REFUSED);
+    struct job *j = r->job;
+
+    o.error = -ENOEXEC;
+    answer(o);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), -ENOEXEC);
+    piu_result_free(r);
+    CHECK(block_is(j)); /* the other range is out */
+    answer(ending(1, RANGE_CANCELLED));
+    for (int i = 0; i < 20; i++) { /* small ones are looked after a few at a time */
+        r = piu_pool_apply_async(pool, do_nothing, NULL, 0);
+        answer((struct outcome){.ticket = script.given[script.count - 1].range.ticket});
+        CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+        piu_result_free(r);
+    }
+    CHECK(!block_is(j));
+    piu_pool_free(pool);
+}
+
+/* ---- No place is left ------------------------------------------------------------------------ */
+
+TEST(when_no_place_is_left_the_engine_is_started_again)
+{
+    struct piu_pool *pool = pool_with_window(2);
+    struct trouble t = trouble_of(4);
+    struct piu_result *r;
+
+    t.task.retries = 1;
+    r = piu_pool_map_async(pool, &t.task);
+    script.gone = true; /* with two out, and one held */
+    CHECK(!piu_result_ready(r));
+    CHECK(script.starts == 2 && script.stops == 1);
+    CHECK_EQ(script.count, 4);
+    CHECK(script.given[2].range.first == 8 && script.given[2].range.retries == 1);
+    CHECK(script.given[3].range.first == 0 && script.given[3].range.retries == 0);
+    answer(squares_of(0)); /* of an engine that is no more */
+    answer(squares_of(1));
+    CHECK(!piu_result_ready(r));
+    CHECK_EQ(piu_result_done(r), 0);
+    answer_all(r);
+    CHECK_EQ(script.count, 5);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+    check_squares(0, 0);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+TEST(a_pool_whose_places_end_again_and_again_is_broken)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(4);
+    struct piu_result *r;
+
+    t.task.retries = 100;
+    r = piu_pool_map_async(pool, &t.task);
+    for (int i = 0; i < 3; i++) {
+        script.gone = true;
+        CHECK(!piu_result_ready(r));
+    }
+    script.gone = true;
+    CHECK(piu_result_ready(r));
+    CHECK_EQ(piu_result_get(r, PIU_NOW), -ECHILD);
+    CHECK(script.starts == 4 && script.stops == 4);
+    piu_result_free(r);
+    piu_pool_free(pool);
+    CHECK_EQ(script.stops, 4);
+}
+
+TEST(an_engine_that_cannot_start_again_breaks_the_pool)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(4);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+
+    script.gone = script.cannot_start = true;
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), PIU_LOSSES);
+    CHECK_EQ(piu_pool_map(pool, &t.task, NULL), -ECHILD);
+    piu_result_free(r);
+    piu_pool_free(pool);
+    CHECK(!piu_pool_new(.processes = 2, .name = "Pool-1") && errno == EAGAIN);
+}
+
+TEST(a_pool_whose_word_for_its_engine_was_written_over_says_so)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct remote *remote = pool->remote;
+    struct trouble t = trouble_of(4);
+
+    for (size_t i = 0; i < 3; i++) {
+        void *wrong[] = {&t, (char *)remote + 64, pool};
+
+        pool->remote = wrong[i];
+        CHECK_EQ(piu_pool_map(pool, &t.task, NULL), -EBADMSG);
+    }
+    pool->remote = remote;
+    piu_pool_free(pool);
+}
+
+/* ---- Threads ---------------------------------------------------------------------------------- */
+
+struct two {
+    struct piu_result *results[2];
+    _Atomic int waiting, ended;
+};
+
+static void wait_for_one(int i, void *argument)
+{
+    struct two *two = argument;
+
+    if (i < 2) {
+        two->waiting++;
+        CHECK_EQ(piu_result_wait(two->results[i], PIU_FOREVER), 0);
+        two->ended++;
+        return;
+    }
+    test_wait_until(two->waiting == 2);
+    for (int k = 0; k < 2; k++) {
+        answer(squares_of((unsigned)(1 - k)));
+        test_wait_until(two->ended == k + 1);
+    }
+}
+
+TEST(who_waits_for_the_engine_ends_the_waits_of_others)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(12);
+    struct two two = {.results = {piu_pool_map_async(pool, &t.task),
+                                  piu_pool_map_async(pool, &t.task)}};
+
+    CHECK_EQ(script.count, 2);
+    test_threads(3, wait_for_one, &two);
+    piu_result_free(two.results[0]);
+    piu_result_free(two.results[1]);
+    piu_pool_free(pool);
+}
