@@ -19,6 +19,9 @@ from parts import PARTS
 
 SAMPLE = Path(__file__).with_name('sample.py')
 SCALE = {'ns': 1e9, 'us': 1e6, 'ms': 1e3}
+# with piu's bytecode kept, as that of an installed package is, and the stdlib's
+ENVIRONMENT = {key: value for key, value in os.environ.items()
+               if key != 'PYTHONDONTWRITEBYTECODE'}
 
 
 class Line:
@@ -49,7 +52,7 @@ class Line:
 def call(command, limit):
     """(what it printed, why it failed)"""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, start_new_session=True)
+                               text=True, start_new_session=True, env=ENVIRONMENT)
     try:
         said, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:

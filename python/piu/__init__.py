@@ -9,7 +9,6 @@ the stdlib's, the same objects under a second name.
 """
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import multiprocessing as _stock
 import sys
@@ -21,8 +20,11 @@ _SAME = frozenset((
 ))
 
 
-class _SameModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """piu.X is multiprocessing.X, for those X that piu does not have."""
+class _SameModules:
+    """piu.X is multiprocessing.X, for those X that piu does not have: a finder and a loader.
+
+    Not of importlib.abc's: to import that takes as long as all the rest, in each exec'ed child.
+    """
 
     def find_spec(self, name, path=None, target=None):
         package, _, rest = name.partition('.')

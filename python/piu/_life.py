@@ -6,8 +6,9 @@ whose write end the starter holds, sends SIGKILL when it is closed.
 
 import fcntl
 import os
+import select
 import signal
-from multiprocessing import connection, process
+from multiprocessing import process
 
 WORKER = 'piu_worker'  # in the _config of a worker, and of what descends from it
 
@@ -47,5 +48,7 @@ def end_with_starter():
     fcntl.fcntl(starter.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
     flags = fcntl.fcntl(starter.sentinel, fcntl.F_GETFL)
     fcntl.fcntl(starter.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
-    if connection.wait([starter.sentinel], 0):  # it ended before that
+    poll = select.poll()
+    poll.register(starter.sentinel, select.POLLIN)
+    if poll.poll(0):  # it ended before that
         os.kill(os.getpid(), signal.SIGKILL)
