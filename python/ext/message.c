@@ -34,28 +34,45 @@ static void write_head(struct writer *w, unsigned char format, const void *value
     write_bytes(w, head, size + 1);
 }
 
-static bool write_int(struct writer *w, PyObject *object)
+/* A head of 8 bytes: most of what is written is one. */
+static inline void write_word(struct writer *w, unsigned char format, const void *word)
 {
-    int overflow;
-    int64_t value = PyLong_AsLongLongAndOverflow(object, &overflow);
-
-    if (overflow == 0)
-        write_head(w, 'i', &value, sizeof(value));
-    return overflow == 0;
+    if (w->at + 1 + sizeof(uint64_t) <= w->room) {
+        w->bytes[w->at] = format;
+        memcpy(w->bytes + w->at + 1, word, sizeof(uint64_t));
+    }
+    w->at += 1 + sizeof(uint64_t);
 }
 
-static void write_float(struct writer *w, PyObject *object)
+/* None, True, False, an int of 64 bits, a float. */
+static inline bool write_number(struct writer *w, PyObject *object)
 {
-    double value = PyFloat_AS_DOUBLE(object);
+    if (PyLong_CheckExact(object)) {
+        int overflow;
+        int64_t value = PyLong_AsLongLongAndOverflow(object, &overflow);
 
-    write_head(w, 'f', &value, sizeof(value));
+        if (overflow == 0)
+            write_word(w, 'i', &value);
+        return overflow == 0;
+    }
+    if (PyFloat_CheckExact(object)) {
+        double value = PyFloat_AS_DOUBLE(object);
+
+        write_word(w, 'f', &value);
+    } else if (object == Py_None)
+        write_bytes(w, "N", 1);
+    else if (object == Py_True || object == Py_False)
+        write_bytes(w, object == Py_True ? "T" : "F", 1);
+    else
+        return false;
+    return true;
 }
 
 static void write_data(struct writer *w, PyObject *object)
 {
     uint64_t size = (uint64_t)PyBytes_GET_SIZE(object);
 
-    write_head(w, 'b', &size, sizeof(size));
+    write_word(w, 'b', &size);
     write_bytes(w, PyBytes_AS_STRING(object), size);
 }
 
@@ -71,30 +88,40 @@ static void write_text(struct writer *w, PyObject *object)
     write_bytes(w, PyUnicode_DATA(object), length * kind);
 }
 
+static bool write_object(struct writer *w, PyObject *object, int depth);
+
+/* Long ones of numbers alone: what is in one twice, pickle sends once. */
+static bool write_items(struct writer *w, unsigned char format, PyObject *sequence,
+                        int depth)
+{
+    PyObject **items = PySequence_Fast_ITEMS(sequence);
+    uint64_t count = (uint64_t)PySequence_Fast_GET_SIZE(sequence);
+    uint64_t i = 0;
+
+    write_word(w, format, &count);
+    if (count > MESSAGE_ITEMS) {
+        while (i < count && write_number(w, items[i]))
+            i++;
+    } else {
+        while (i < count && write_object(w, items[i], depth - 1))
+            i++;
+    }
+    return i == count;
+}
+
 static bool write_object(struct writer *w, PyObject *object, int depth)
 {
-    if (PyLong_CheckExact(object))
-        return write_int(w, object);
+    if (write_number(w, object))
+        return true;
     if (PyUnicode_CheckExact(object))
         write_text(w, object);
     else if (PyBytes_CheckExact(object))
         write_data(w, object);
-    else if (PyFloat_CheckExact(object))
-        write_float(w, object);
-    else if (object == Py_None)
-        write_bytes(w, "N", 1);
-    else if (object == Py_True || object == Py_False)
-        write_bytes(w, object == Py_True ? "T" : "F", 1);
-    else if (PyTuple_CheckExact(object) && PyTuple_GET_SIZE(object) <= MESSAGE_ITEMS &&
-             depth > 0) {
-        unsigned char count = (unsigned char)PyTuple_GET_SIZE(object);
-
-        write_head(w, 't', &count, 1);
-        for (Py_ssize_t i = 0; i < count; i++) {
-            if (!write_object(w, PyTuple_GET_ITEM(object, i), depth - 1))
-                return false;
-        }
-    } else
+    else if (PyTuple_CheckExact(object) && depth > 0)
+        return write_items(w, 't', object, depth);
+    else if (PyList_CheckExact(object) && depth == MESSAGE_DEPTH)
+        return write_items(w, 'l', object, depth);
+    else
         return false;
     return true;
 }
@@ -137,6 +164,7 @@ int message_make(struct module_state *state, struct message *m, PyObject *object
     struct writer w = {.bytes = m->small, .room = MESSAGE_SMALL};
 
     m->object = object;
+    m->copy = NULL;
     m->pickle = NULL;
     if (!write_object(&w, object, MESSAGE_DEPTH)) {
         if (pickled_make(state, &m->space, object) < 0)
@@ -144,6 +172,10 @@ int message_make(struct module_state *state, struct message *m, PyObject *object
         m->pickle = &m->space;
         w.at = 0;
         write_pickle(&w, m->pickle);
+    } else if (w.at > MESSAGE_SMALL && PyList_CheckExact(object)) {
+        m->object = m->copy = PyList_GetSlice(object, 0, PyList_GET_SIZE(object));
+        if (!m->copy)
+            return -1;
     }
     m->size = w.at;
     return 0;
@@ -153,7 +185,8 @@ int message_write(struct message *m, unsigned char *place)
 {
     struct writer w = {.bytes = place, .room = m->size};
 
-    /* a tuple's items cannot change, nor can a buffer's length while it is looked at */
+    /* a tuple's items cannot change, nor can those of a list that nobody else has, nor a
+     * buffer's length while it is looked at */
     return write_message(&w, m) && w.at == m->size ? 0 : -1;
 }
 
@@ -162,6 +195,7 @@ void message_done(struct message *m)
     if (m->pickle)
         pickled_done(m->pickle);
     m->pickle = NULL;
+    Py_CLEAR(m->copy);
 }
 
 void message_drop(struct message *m)

@@ -4,7 +4,8 @@
  *    N T F                        None, True, False
  *    i 8 bytes     f 8 bytes      an int of 64 bits; a float
  *    b length, bytes              s kind (1, 2, 4), length, code units        (lengths: 8 bytes)
- *    t count (1 byte), that many objects                                      a tuple
+ *    t l count, that many objects (the count: 8 bytes)     a tuple; a list, outermost alone: pickle
+ *                                                          keeps apart or together those within
  *    p struct pickled_head, handles, lengths of buffers, pickle, buffers      all others
  *
  * M1  no byte behind the message is read, whatever its lengths and counts say
@@ -25,6 +26,7 @@
 
 struct message {
     PyObject *object; /* borrowed */
+    PyObject *copy;   /* of a large list, which others may change meanwhile; NULL */
     size_t size;
     struct pickled *pickle; /* NULL: written without one */
     struct pickled space;

@@ -5,7 +5,7 @@
 #include "module.h"
 
 #define MESSAGE_DEPTH     4   /* tuples in tuples; deeper ones are pickled */
-#define MESSAGE_ITEMS     16  /* of a tuple that is not pickled */
+#define MESSAGE_ITEMS     16  /* of a tuple that is not pickled; of numbers: any */
 #define MESSAGE_ALIGNMENT 64u /* of buffers, from the begin of the message */
 #define LONG_COPY         ((size_t)256 << 10) /* bytes; from here on others may have the GIL */
 

@@ -79,12 +79,27 @@ static PyObject *read_text(struct reader *r)
 
 static PyObject *read_object(struct reader *r, int depth);
 
+/* M1: each object is a byte at least. */
+static bool read_count(struct reader *r, Py_ssize_t *ret)
+{
+    uint64_t count;
+
+    if (!read_value(r, &count, sizeof(count)))
+        return false;
+    if (count > (uint64_t)(r->end - r->at)) {
+        read_wrong();
+        return false;
+    }
+    *ret = (Py_ssize_t)count;
+    return true;
+}
+
 static PyObject *read_tuple(struct reader *r, int depth)
 {
-    unsigned char count;
     PyObject *tuple;
+    Py_ssize_t count;
 
-    if (!read_value(r, &count, 1))
+    if (!read_count(r, &count))
         return NULL;
     if (depth == 0)
         return read_wrong();
@@ -98,6 +113,27 @@ static PyObject *read_tuple(struct reader *r, int depth)
             Py_CLEAR(tuple);
     }
     return tuple;
+}
+
+static PyObject *read_list(struct reader *r, int depth)
+{
+    PyObject *list;
+    Py_ssize_t count;
+
+    if (!read_count(r, &count))
+        return NULL;
+    if (depth < MESSAGE_DEPTH)
+        return read_wrong();
+    list = PyList_New(count);
+    for (Py_ssize_t i = 0; list && i < count; i++) {
+        PyObject *item = read_object(r, depth - 1);
+
+        if (item)
+            PyList_SET_ITEM(list, i, item);
+        else
+            Py_CLEAR(list);
+    }
+    return list;
 }
 
 static PyObject *read_object(struct reader *r, int depth)
@@ -117,6 +153,8 @@ static PyObject *read_object(struct reader *r, int depth)
         return read_float(r);
     case 't':
         return read_tuple(r, depth);
+    case 'l':
+        return read_list(r, depth);
     case 'N':
         Py_RETURN_NONE;
     case 'T':

@@ -20,6 +20,8 @@ OBJECTS = [
     'é', '€', '\N{GRINNING FACE}', '\ud800', b'', b'x', b'x' * 4096, 'y' * 5000, b'z' * 1000000,
     (), (1, 'a', b'b', None, (2.5, ())), tuple(range(16)), tuple(range(17)),
     (((((1,),),),),), [1, [2]], {'a': {1, 2}}, bytearray(b'abc'), list(range(5000)),
+    [], [None, 2.5, 'a', (b'b', ())], [(1, [2])], list(range(17)), [*range(17), 'a'], [2**64] * 20,
+    (1.5, None, True) * 6000, (*range(17), 'a'), ('a' * 1000,) * 20,
     (b'x' * 3000, 'y' * 3000), 1j, Ellipsis,
 ]
 
@@ -75,6 +77,11 @@ signal.pause()
 '''
 
 
+def sleeps(thread):
+    with open(f'/proc/self/task/{thread.native_id}/stat') as file:
+        return file.read().rpartition(')')[2].split()[0] == 'S'
+
+
 def echo(given, back):
     while True:
         thing = given.get()
@@ -115,6 +122,31 @@ class ObjectsTest(unittest.TestCase):
                 got = queue.get()
                 self.assertEqual(got, thing)
                 self.assertIs(type(got), type(thing))
+
+    def test_what_is_in_an_object_twice_is_one_object_there(self):
+        queue, inner, circle = piu.Queue(), [1], []
+        circle.append(circle)
+        queue.put([inner, inner])
+        queue.put((inner, inner))
+        queue.put(circle)
+        for _ in range(2):
+            got = queue.get()
+            self.assertIs(got[0], got[1])
+        got = queue.get()
+        self.assertIs(got[0], got)
+
+    def test_a_list_that_is_changed_while_put_waits_arrives_as_it_was(self):
+        queue, numbers = piu.Queue(1), list(range(10_000))
+        for _ in range(5):
+            queue.put('full')
+            before = list(numbers)
+            putter = threading.Thread(target=queue.put, args=(numbers,))
+            putter.start()
+            children.wait_until(lambda: sleeps(putter))
+            numbers.append(0)
+            queue.get()
+            self.assertIn(queue.get(timeout=60), (before, numbers))
+            putter.join()
 
     def test_buffers_are_private_and_writable(self):
         queue = piu.Queue()
