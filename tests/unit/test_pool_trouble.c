@@ -2,6 +2,7 @@
  * A pool in trouble: workers and nurseries killed in the middle of other calls, workers that
  * cannot be watched, no memory.
  */
+#include "full_arena.h"
 #include "pools.h"
 
 #include "task/pool.h"
@@ -315,44 +316,6 @@ TEST(a_number_of_workers_that_was_written_over_ends_the_pool_and_nothing_else)
 }
 
 /* ---- No memory ------------------------------------------------------------------------------ */
-
-/* The arena's file must not grow any more, neither by us nor by whom we start. */
-static void limit_arena(void)
-{
-    uint64_t size = arena.heap + (arena_header()->committed + 1024) * UNIT_SIZE;
-    struct rlimit limit = {size, RLIM_INFINITY};
-
-    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
-enum { FILLERS = 1 << 16 };
-
-struct filler {
-    void *blocks[FILLERS];
-    size_t count;
-};
-
-static void fill_with(struct filler *f, size_t size)
-{
-    while (f->count < FILLERS && (f->blocks[f->count] = piu_shared_new(1, size)))
-        f->count++;
-}
-
-static void fill_arena(struct filler *f)
-{
-    f->count = 0;
-    for (size_t size = 1 << 20; size >= UNIT_SIZE; size /= 2)
-        fill_with(f, size);
-    for (size_t size = UNIT_SIZE / 2; size >= 64; size -= 64)
-        fill_with(f, size);
-    CHECK(!piu_shared_new(1, 1) && errno == ENOMEM);
-}
-
-static void empty_arena(struct filler *f)
-{
-    while (f->count)
-        piu_shared_free(f->blocks[--f->count]);
-}
 
 static int fail_at_bad(struct piu_task *self, size_t first, size_t last)
 {
