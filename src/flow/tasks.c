@@ -300,6 +300,8 @@ int piu_queue_join(struct piu_queue *q, int64_t timeout)
 
     if (r == 0 && !q->counts_tasks)
         r = -EINVAL;
+    if (r < 0)
+        return r;
     while (r == 0 && !all_finished(q)) {
         if ((r = lose_dead(q, who)) < 0 || all_finished(q))
             break;
