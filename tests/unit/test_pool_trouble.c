@@ -63,6 +63,7 @@ struct things {
     struct piu_lock lock;
     struct piu_queue *full, *empty; /* of 1 message */
     _Atomic pid_t told;
+    _Atomic bool open;
 };
 
 static int stand_with_lock(void *argument)
@@ -233,6 +234,119 @@ TEST(a_worker_that_could_not_be_watched_is_killed_and_what_it_had_begun_is_lost)
     piu_pool_free(pool);
 }
 
+/* ---- The pool in its own task, in an owner that execs, under a nursery that is stopped ------ */
+
+static int use_own_pool(void *argument)
+{
+    struct piu_pool *pool = *(struct piu_pool **)argument;
+
+    CHECK_EQ(piu_pool_apply(pool, do_nothing, NULL, 0), -ECHILD);
+    CHECK_EQ(piu_pool_close(pool), -ECHILD);
+    CHECK_EQ(piu_pool_join(pool, PIU_FOREVER), -ECHILD);
+    CHECK(!piu_pool_free(pool) && errno == ECHILD);
+    return 0;
+}
+
+TEST(a_task_that_uses_its_own_pool_is_told)
+{
+    struct piu_pool *pool = pool_of(1);
+
+    CHECK_EQ(piu_pool_apply(pool, use_own_pool, &pool, sizeof(pool)), 0);
+    check_pool_works(pool);
+    piu_pool_free(pool);
+}
+
+TEST(workers_work_under_a_nursery_that_is_stopped)
+{
+    struct piu_pool *pool = pool_of(2);
+    pid_t nursery = nursery_of(pool);
+
+    stop(nursery);
+    for (int i = 0; i < 10; i++)
+        check_pool_works(pool);
+    CHECK_EQ(kill(nursery, SIGCONT), 0);
+    piu_pool_free(pool);
+}
+
+static int pidfd(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+    CHECK(fd >= 0);
+    return fd;
+}
+
+static void wait_ended(int fd)
+{
+    struct pollfd entry = {.fd = fd, .events = POLLIN};
+
+    CHECK_EQ(poll(&entry, 1, -1), 1);
+    close(fd);
+}
+
+/* Its threads, its memory and with it its pools are gone, though its pid lives on. */
+TEST(nobody_is_left_of_the_pools_of_an_owner_that_execs)
+{
+    struct things *t = things_new();
+    uint64_t before = block_count();
+    pid_t owner = child_start({
+        CHECK(piu_pool_apply_async(pool_of(1), stand_with_lock, t, sizeof(*t)));
+        test_wait_until(t->open);
+        execlp("sleep", "sleep", "1000", (char *)NULL);
+    });
+    int worker = pidfd(wait_told(&t->told)), nursery = pidfd(parent_of_pid(t->told));
+
+    t->open = true;
+    wait_ended(worker);
+    wait_ended(nursery);
+    check_things(t, true);
+    test_wait_until((member_sweep_dead(true), block_count() == before));
+    kill_and_reap(owner);
+}
+
+/* ---- No processes ---------------------------------------------------------------------------- */
+
+/* root is not limited; the worker is killed, and none can be started in its place. */
+static void check_without_processes(bool for_ever)
+{
+    struct rlimit many, none;
+    struct piu_pool *pool;
+    struct piu_result *r;
+    pid_t nursery, worker;
+    int out = 0;
+
+    CHECK(geteuid() != 0 || setuid(65534) == 0);
+    pool = pool_of(1);
+    nursery = nursery_of(pool);
+    worker = a_worker(pool);
+    CHECK_EQ(prlimit(nursery, RLIMIT_NPROC, NULL, &many), 0);
+    none = many;
+    none.rlim_cur = 0;
+    CHECK_EQ(prlimit(nursery, RLIMIT_NPROC, &none, NULL), 0);
+    CHECK_EQ(kill(worker, SIGKILL), 0);
+    r = piu_pool_apply_async(pool, do_nothing, &out, sizeof(out));
+    CHECK(r);
+    test_wait_until(count_workers(pool) == 0);
+    CHECK_EQ(piu_result_wait(r, PIU_MSEC(100)), -ETIMEDOUT);
+    if (!for_ever)
+        CHECK_EQ(prlimit(nursery, RLIMIT_NPROC, &many, NULL), 0);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), for_ever ? -ECHILD : 0);
+    if (!for_ever)
+        check_pool_works(pool);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+TEST(a_pool_without_processes_goes_on_when_there_are_some_again)
+{
+    CHECK_EQ(in_child({ check_without_processes(false); }), 0);
+}
+
+TEST(a_pool_that_gets_no_worker_for_5_seconds_says_so)
+{
+    CHECK_EQ(in_child({ check_without_processes(true); }), 0);
+}
+
 /* ---- Written over --------------------------------------------------------------------------- */
 
 static void check_is_told(struct piu_pool *pool)
@@ -298,19 +412,19 @@ TEST(a_number_of_workers_that_was_written_over_ends_the_pool_and_nothing_else)
 {
     struct piu_pool *pool = pool_of(2);
     pid_t nursery = nursery_of(pool), workers[2];
-    struct pollfd ends[2] = {{.events = POLLIN}, {.events = POLLIN}};
+    int ends[2];
     size_t count;
 
     test_wait_until(count_workers(pool) == 2);
     CHECK_EQ(piu_pool_workers(pool, workers, 2, &count), 0);
     for (int i = 0; i < 2; i++)
-        CHECK((ends[i].fd = (int)syscall(SYS_pidfd_open, workers[i], 0)) >= 0);
+        ends[i] = pidfd(workers[i]);
     pool->shared->places = 1u << 30;
     check_is_told(pool);
     CHECK_EQ(kill(workers[0], SIGKILL), 0); /* so that the nursery looks */
     CHECK_EQ(WEXITSTATUS(child_wait(nursery)), 1);
     for (int i = 0; i < 2; i++)
-        CHECK_EQ(poll(&ends[i], 1, -1), 1);
+        wait_ended(ends[i]);
     check_is_told(pool);
     CHECK(block_check());
 }
