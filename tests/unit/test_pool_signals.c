@@ -30,16 +30,16 @@ static int pidfd(pid_t pid)
     return fd;
 }
 
-static void wait_gone(int fd)
+static void wait_gone(int fd, int ms)
 {
     struct pollfd pfd = {.fd = fd, .events = POLLIN};
 
-    CHECK_EQ(poll(&pfd, 1, 2000), 1);
+    CHECK_EQ(poll(&pfd, 1, ms), 1);
     close(fd);
 }
 
-/* A parent in the middle of a map over busy workers is ended so; nobody is left after 2 s. */
-static int end_in_map(int signal)
+/* A parent in the middle of a map over busy workers is ended so; nobody is left after `ms`. */
+static int end_in_map(int signal, int ms)
 {
     struct scene *scene = piu_shared_new(1, sizeof(*scene));
     pid_t parent = child_start({
@@ -56,19 +56,19 @@ static int end_in_map(int signal)
         fds[i] = pidfd(scene->workers[i]);
     CHECK_EQ(kill(parent, signal), 0);
     for (int i = 0; i <= WORKERS; i++)
-        wait_gone(fds[i]);
+        wait_gone(fds[i], ms);
     return child_wait(parent);
 }
 
 TEST(nobody_is_left_when_the_parent_is_killed, .limit = 60)
 {
     for (int i = 0; i < 20; i++)
-        CHECK_EQ(WTERMSIG(end_in_map(SIGKILL)), SIGKILL);
+        CHECK_EQ(WTERMSIG(end_in_map(SIGKILL, 2000)), SIGKILL);
 }
 
 TEST(ctrl_c_in_the_middle_of_a_map_ends_everything)
 {
-    int status = end_in_map(SIGINT);
+    int status = end_in_map(SIGINT, 1000);
 
     CHECK(WIFSIGNALED(status));
     CHECK_EQ(WTERMSIG(status), SIGINT);
