@@ -14,16 +14,19 @@ static struct handle_table *table(void)
                       : NULL;
 }
 
-static int table_make(uint64_t who)
+/* Unless another has made it just now. */
+static int table_make(uint64_t who, struct handle_table **ret)
 {
     owner_word *lock = &arena_header()->handles_lock;
     void *made;
     int r = 0;
 
     owner_enter(lock, who);
-    if (!table())
+    made = table();
+    if (!made)
         r = block_new_into(sizeof(struct handle_table), &arena_header()->handles, &made);
     owner_leave(lock);
+    *ret = made;
     return r;
 }
 
@@ -43,15 +46,14 @@ static void redo_apply(struct handle_redo *redo)
 
 struct handle_table *handles_enter(void)
 {
-    struct handle_table *t;
     uint64_t who;
     int r = member_who(&who);
+    struct handle_table *t = r == 0 ? table() : NULL;
 
-    if (r == 0 && !table())
-        r = table_make(who);
-    t = r == 0 ? table() : NULL;
-    if (!t) {
-        errno = r < 0 ? -r : EBADMSG;
+    if (r == 0 && !t)
+        r = table_make(who, &t);
+    if (r < 0) {
+        errno = -r;
         return NULL;
     }
     owner_enter(&t->gate, who);
@@ -238,16 +240,15 @@ static struct cell *cell_of_ender(uint64_t id)
 {
     struct handle_table *t = handles_enter();
     struct cell *found = NULL;
-    uint64_t who = 0;
 
-    if (!t || member_who(&who) < 0)
+    if (!t)
         return NULL;
     for (uint64_t i = 0; i < cells_count(t) && !found; i++) {
         struct cell *c = cell_at(t, i);
 
         if (c && atomic_load(&c->object) && atomic_load(&c->refs) == 0 &&
             atomic_load(&c->ender) == id) {
-            atomic_store(&c->ender, who & ID_MASK);
+            atomic_store(&c->ender, member_who_again() & ID_MASK);
             found = c;
         }
     }

@@ -106,10 +106,9 @@ static bool reserved_orphan(void *block, uint64_t dead_id, bool died)
     struct message *m = block;
     struct piu_queue *q = message_queue(m);
     bool got = false;
-    uint64_t who;
 
     (void)died;
-    if (q && member_who(&who) == 0 && put_enter(q, who) == 0) {
+    if (q && put_enter(q, member_who_again()) == 0) {
         got = reservation_end(q, m, dead_id, false);
         put_leave(q);
         bell_ring(&q->putters);

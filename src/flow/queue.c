@@ -208,11 +208,9 @@ static void queue_end(struct piu_queue *q, uint64_t who)
 /* The sweep found a queue that an ended member was freeing. */
 static bool freeing_orphan(void *block, uint64_t dead_id, bool died)
 {
-    uint64_t who;
-
     (void)died;
-    if (member_who(&who) == 0 && block_inherit(block, dead_id, BLOCK_FREEING) == 0)
-        queue_end(block, who);
+    if (block_inherit(block, dead_id, BLOCK_FREEING) == 0) /* else another sweep has it */
+        queue_end(block, member_who_again());
     return true;
 }
 

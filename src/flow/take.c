@@ -179,25 +179,33 @@ void get_repair(struct piu_queue *q)
     atomic_store(&q->get.returned_count, length);
 }
 
-/* The sweep found a block that an ended member had taken. */
-static bool taken_orphan(void *block, uint64_t dead_id, bool died)
+/* Unless another sweep has done it.  -ESTALE: the queue is being freed. */
+static int message_give_back(struct piu_queue *q, struct message *m, uint64_t dead_id)
 {
-    struct piu_queue *q = died ? message_queue(block) : NULL;
-    uint64_t who;
+    uint64_t who = member_who_again();
+    int r = put_enter(q, who);
 
-    if (!q || member_who(&who) < 0 || put_enter(q, who) < 0) {
-        block_reap(block, dead_id); /* it had received it; or the queue is gone */
-        return true;
-    }
+    if (r < 0)
+        return r;
     queue_tell_pollers(q);
-    if (get_enter(q, who) == 0) {
-        if (block_owner(block) == (dead_id & ID_OWNER) &&
-            block_purpose(block) == BLOCK_TAKEN)
-            message_return(q, block, dead_id);
+    r = get_enter(q, who);
+    if (r == 0) {
+        if (block_owner(m) == (dead_id & ID_OWNER))
+            message_return(q, m, dead_id);
         get_leave(q);
     }
     put_leave(q);
     bell_ring(&q->getters);
+    return r;
+}
+
+/* The sweep found a block that an ended member had taken. */
+static bool taken_orphan(void *block, uint64_t dead_id, bool died)
+{
+    struct piu_queue *q = died ? message_queue(block) : NULL;
+
+    if (!q || message_give_back(q, block, dead_id) < 0)
+        block_reap(block, dead_id); /* it had received it; or the queue is gone */
     return true;
 }
 

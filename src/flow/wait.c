@@ -132,32 +132,42 @@ static noinline void look_now_and_then(void)
     member_sweep_dead(++looks % THOROUGH == 0);
 }
 
+static bool is_over_time(struct waiting *w)
+{
+    if (!w->deadline)
+        w->deadline = deadline_after(w->timeout);
+    return deadline_left(w->deadline) == 0;
+}
+
 int wait_at(struct bell *b, struct piu_queue *q, queue_looks *looks_ready, uint64_t who,
             struct waiting *w)
 {
-    int64_t left, began;
+    int64_t began;
     int r;
 
     if (w->timeout <= 0) {
         look_now_and_then();
         return -ETIMEDOUT;
     }
-    if (!w->slept && spin_before_sleep(b, q, looks_ready, who, w->timeout))
+    /* others may be faster again and again; the first time needs no clock */
+    if (w->spun && is_over_time(w))
+        return -ETIMEDOUT;
+    if (!w->slept && spin_before_sleep(b, q, looks_ready, who, w->timeout)) {
+        w->spun = true;
         return 0;
+    }
     if (w->timeout <= SPIN_LEAST) {
         look_now_and_then();
         return -ETIMEDOUT;
     }
-    if (!w->deadline)
-        w->deadline = deadline_after(w->timeout);
-    left = deadline_left(w->deadline);
-    if (left == 0)
+    if (is_over_time(w))
         return -ETIMEDOUT;
     if (w->alone)
         return -EDEADLK;
     w->slept = true;
     began = clock_now();
-    r = bell_sleep(b, q, looks_ready, who, min_timeout(left, w->slice));
+    r = bell_sleep(b, q, looks_ready, who,
+                   min_timeout(deadline_left(w->deadline), w->slice));
     learn(clock_now() - began);
     if (r < 0)
         return r;

@@ -18,6 +18,7 @@ struct waiting {
     int64_t deadline; /* 0: not begun */
     int64_t slice;
     unsigned slices;
+    bool spun; /* and the other side came */
     bool slept;
     bool alone; /* nobody is left who could end it */
 };

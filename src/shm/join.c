@@ -174,7 +174,7 @@ static int join_once(uint64_t claimed, int given)
 static void tidy_up(void)
 {
     uint32_t end = slots_end();
-    uint32_t slot = end ? atomic_load(&arena_header()->member_cursor) : 0;
+    uint32_t slot = atomic_load(&arena_header()->member_cursor);
 
     for (int i = 0; i < 2; i++) {
         slot = slot + 1 < end ? slot + 1 : 1;

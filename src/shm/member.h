@@ -127,6 +127,12 @@ static inline int member_who(uint64_t *ret)
     return 0;
 }
 
+/* The same for a thread that has asked just now: it sweeps, say, or is in a lock. */
+static inline uint64_t member_who_again(void)
+{
+    return member_thread.who;
+}
+
 struct member *member_of(uint64_t id); /* its slot's record; NULL: no such slot */
 
 pid_t member_pid(uint64_t id); /* 0: it has ended */

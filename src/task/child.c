@@ -1,5 +1,6 @@
 #include "task/child.h"
 
+#include "os/coverage.h"
 #include "os/fd.h"
 #include "os/machine.h"
 #include "os/pidfd.h"
@@ -16,14 +17,6 @@
 #define EXITCODE_UNKNOWN 255
 #define OOM_LOOK         (100 * MSEC)
 #define REAP_PAUSE       (1 * MSEC)
-
-/* Built for coverage: what _exit() would lose.  (A weak reference would not be linked.) */
-#ifdef PIU_COVERAGE
-extern void __gcov_dump(void);
-#define coverage_save() __gcov_dump()
-#else
-#define coverage_save() ((void)0)
-#endif
 
 /* ---- The OOM killer's count ---------------------------------------------------------- */
 

@@ -2,6 +2,7 @@
 #include "kill.h"
 
 #include "os/clock.h"
+#include "os/coverage.h"
 #include "shm/block.h"
 
 #include <piu.h>
@@ -613,6 +614,7 @@ static bool run_fresh(enum how_to to, size_t n)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         there = run_alone(to, n);
         children_kill();
+        coverage_save();
         _exit(there ? 0 : 3);
     }
     status = child_wait(pid);
@@ -934,5 +936,6 @@ void kill_job(const struct kill_case *case_, const struct kill_plan *plan_,
         all_pairs();
     else
         all_alone();
+    coverage_save();
     _exit(0);
 }

@@ -1,5 +1,7 @@
 #include "test.h"
 
+#include "os/coverage.h"
+
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -156,6 +158,7 @@ int child_wait(pid_t pid)
 void test_die(void)
 {
     fflush(NULL);
+    coverage_save();
     kill(getpid(), SIGKILL);
     for (;;)
         pause();
