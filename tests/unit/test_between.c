@@ -1,0 +1,331 @@
+/*
+ * What others do between a look and the step that follows from it.  The linker puts a wrapper in
+ * front of some functions that are called there, and a test says what happens at the next call.
+ */
+#include "meanwhile.h"
+#include "queues.h"
+
+#include "shm/fate.h"
+#include "shm/heap.h"
+#include "shm/life.h"
+
+/* ---- The wrappers --------------------------------------------------------------------------- */
+
+enum place {
+    SEEMS_ALIVE,
+    FATE,
+    FATE_UNSWEPT,
+    SOLO,
+    GETPID,
+    TRYLOCK,
+    KILL,
+    PIDFD,
+    PLACES
+};
+
+static struct {
+    void (*function)(void *argument);
+    void *argument;
+    int after; /* so many calls that are not meant */
+} between[PLACES];
+
+/* At a place, once. */
+static void at(enum place place, void (*function)(void *), void *argument)
+{
+    between[place].argument = argument;
+    between[place].function = function;
+}
+
+static bool happens(enum place place)
+{
+    void (*function)(void *) = between[place].function;
+
+    if (!function || between[place].after-- > 0)
+        return false;
+    between[place].function = NULL;
+    function(between[place].argument);
+    return true;
+}
+
+static bool has_happened(enum place place)
+{
+    return !between[place].function;
+}
+
+/* The result of the next call is that it fails so. */
+static int failing;
+
+static void fails(void *error)
+{
+    failing = *(int *)error;
+}
+
+#define WRAP(type, place, name, parameters, ...) \
+    type __real_##name parameters;               \
+    type __wrap_##name parameters;               \
+    type __wrap_##name parameters                \
+    {                                            \
+        happens(place);                          \
+        return __real_##name(__VA_ARGS__);       \
+    }
+
+WRAP(bool, SEEMS_ALIVE, member_seems_alive, (uint64_t id), id)
+WRAP(enum fate, FATE, member_fate, (uint64_t id), id)
+WRAP(enum fate, FATE_UNSWEPT, member_fate_unswept, (uint64_t id), id)
+WRAP(bool, SOLO, solo_is_sure, (void), )
+WRAP(pid_t, GETPID, getpid, (void), )
+WRAP(int, TRYLOCK, pthread_mutex_trylock, (pthread_mutex_t * m), m)
+
+int __real_kill(pid_t pid, int signal);
+int __wrap_kill(pid_t pid, int signal);
+int __wrap_kill(pid_t pid, int signal)
+{
+    if (!happens(KILL))
+        return __real_kill(pid, signal);
+    errno = failing;
+    return -1;
+}
+
+int __real_pidfd_of(pid_t pid, int *ret);
+int __wrap_pidfd_of(pid_t pid, int *ret);
+int __wrap_pidfd_of(pid_t pid, int *ret)
+{
+    return happens(PIDFD) ? -failing : __real_pidfd_of(pid, ret);
+}
+
+/* ---- Words and blocks ------------------------------------------------------------------------ */
+
+struct told {
+    _Atomic uint64_t id;
+    owner_word word;
+    _Atomic uint64_t into;
+};
+
+static struct told *told_new(void)
+{
+    struct told *told = piu_shared_new(1, sizeof(*told));
+
+    CHECK(told);
+    return told;
+}
+
+static void word_is_released(void *argument)
+{
+    atomic_store((owner_word *)argument, 0);
+}
+
+TEST(a_dead_ones_section_that_another_mended_meanwhile_comes_without_news)
+{
+    struct told *told = told_new();
+
+    me();
+    in_child_killed({ told->word = me(); });
+    at(FATE_UNSWEPT, word_is_released, &told->word);
+    CHECK_EQ(owner_enter(&told->word, me()), 0);
+    CHECK(has_happened(FATE_UNSWEPT));
+    CHECK_EQ(atomic_load(&told->word), me());
+}
+
+TEST(a_dead_ones_lock_that_another_released_meanwhile_is_not_released_twice)
+{
+    struct told *told = told_new();
+
+    me();
+    in_child_killed({ told->word = me(); });
+    at(FATE, word_is_released, &told->word);
+    CHECK_EQ(owner_release_any(&told->word, me()), -EPERM);
+    CHECK(has_happened(FATE));
+    CHECK_EQ(atomic_load(&told->word), 0);
+}
+
+static void block_goes_to_the_family(void *argument)
+{
+    struct told *told = argument;
+
+    CHECK(word_pass_on(block_word(arena_at(told->into, 1)), told->id & ID_OWNER,
+                       BLOCK_SCRATCH, 0));
+}
+
+TEST(a_dead_ones_block_that_a_sweep_gives_away_meanwhile_is_taken_from_the_family)
+{
+    struct told *told = told_new();
+    void *block;
+
+    me();
+    in_child_killed({
+        CHECK_EQ(block_new(64, BLOCK_SCRATCH, NULL, &block), 0);
+        told->id = me() & ID_MASK;
+        told->into = arena_offset(block);
+    });
+    block = arena_at(told->into, 1);
+    at(FATE_UNSWEPT, block_goes_to_the_family, told);
+    CHECK_EQ(block_take(block, BLOCK_SCRATCH, NULL), 0);
+    CHECK(has_happened(FATE_UNSWEPT));
+    CHECK(block_is_mine(block, BLOCK_SCRATCH));
+    CHECK_EQ(block_free(block), 0);
+}
+
+/* A larger roll, in which the caller stands as well. */
+static void roll_is_replaced(void *argument)
+{
+    struct piu_queue *q = argument;
+    struct queue_roll *old = arena_at(q->put.putters, sizeof(*old)), *roll;
+    size_t size = sizeof(*old) + old->capacity * sizeof(old->marks[0]);
+    void *block;
+
+    CHECK_EQ(block_new_family(size, &block), 0);
+    roll = memcpy(block, old, size);
+    roll->marks[1].id = me() & ID_MASK;
+    q->put.putters = arena_offset(roll);
+}
+
+TEST(a_queue_whose_new_putter_stands_in_another_roll_has_not_ended)
+{
+    struct piu_queue *q = queue_new(.putters = true);
+
+    in_child_killed({ CHECK_EQ(piu_queue_putter(q), 0); });
+    at(SEEMS_ALIVE, roll_is_replaced, q);
+    CHECK(!queue_has_ended(q));
+    CHECK(has_happened(SEEMS_ALIVE));
+}
+
+/* ---- Members -------------------------------------------------------------------------------------- */
+
+/* As long as it is its starter's. */
+static void claim_goes(void *argument)
+{
+    uint64_t id = *(uint64_t *)argument;
+
+    if (life_pid(atomic_load(&member_of(id)->life)) == (uint32_t)getppid())
+        member_unclaim(id);
+}
+
+TEST(a_child_whose_claim_goes_at_any_moment_of_its_join_is_a_member_all_the_same)
+{
+    me();
+    for (int n = 0; n < 12; n++) {
+        uint64_t id;
+
+        CHECK_EQ(member_claim("claimed", &id), 0);
+        CHECK_EQ(in_child({
+                     between[GETPID].after = n;
+                     at(GETPID, claim_goes, &id);
+                     CHECK_EQ(member_join_as(id, -1), 0);
+                     at(GETPID, NULL, NULL);
+                     CHECK_EQ(member_fate(me() & ID_MASK), FATE_ALIVE);
+                 }),
+                 0);
+        member_unclaim(id);
+    }
+}
+
+static void somebody_claims(void *id)
+{
+    CHECK_EQ(member_claim("claimed", id), 0);
+}
+
+TEST(who_is_alone_is_not_when_a_slot_is_claimed_meanwhile)
+{
+    uint64_t id = 0;
+
+    me();
+    arena_header()->strays = 0; /* of the framework's own forks */
+    CHECK(member_is_alone());
+    at(SOLO, somebody_claims, &id);
+    CHECK(!member_is_alone());
+    CHECK(id != 0);
+    member_unclaim(id);
+    CHECK(member_is_alone());
+}
+
+static _Atomic int renews, renewed;
+
+static void *renew_and_stay(void *unused)
+{
+    member_renew(me());
+    renewed = 1;
+    for (;;)
+        pause();
+    return unused;
+}
+
+static void another_thread_renews(void *unused)
+{
+    pthread_t thread;
+
+    (void)unused;
+    renews++;
+    CHECK_EQ(pthread_create(&thread, NULL, renew_and_stay, NULL), 0);
+    test_wait_until(renewed);
+}
+
+static void *join_and_end(void *unused)
+{
+    me();
+    return unused;
+}
+
+TEST(the_word_of_a_life_goes_to_one_of_the_threads_that_would_renew_it)
+{
+    pthread_t thread;
+    struct member *m;
+
+    CHECK_EQ(pthread_create(&thread, NULL, join_and_end, NULL), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    m = member_of(member_self_id());
+    test_wait_until(life_is_marked(m));
+    at(TRYLOCK, another_thread_renews, NULL);
+    member_renew(me());
+    CHECK_EQ(renews, 1);
+    CHECK(!life_is_marked(m));
+    member_renew(me());                         /* it is another's, and not marked */
+    member_renew(id_make(MEMBER_SLOTS - 1, 3)); /* nobody's */
+    CHECK(!life_is_marked(m));
+}
+
+/* A claim for a child, whose claimer is gone. */
+static uint64_t claim_of_the_dead(pid_t child)
+{
+    struct told *told = told_new();
+
+    me();
+    in_child_killed({
+        uint64_t id;
+
+        me();
+        CHECK_EQ(member_claim("claimed", &id), 0);
+        if (child)
+            member_claim_child(id, child);
+        told->id = id;
+    });
+    return told->id;
+}
+
+TEST(a_claimer_that_cannot_be_asked_for_is_not_gone)
+{
+    uint64_t id = claim_of_the_dead(0);
+    int error = EPERM;
+
+    at(KILL, fails, &error);
+    CHECK_EQ(member_fate_unswept(id), FATE_ALIVE);
+    CHECK(has_happened(KILL));
+    CHECK_EQ(member_fate_unswept(id), FATE_DIED);
+}
+
+TEST(a_child_that_cannot_be_asked_for_may_come)
+{
+    pid_t ended = child_start({});
+
+    CHECK_EQ(child_wait(ended), 0);
+    for (int way = 0; way < 2; way++) {
+        uint64_t id = claim_of_the_dead(ended);
+        int error = EMFILE;
+
+        arena_header()->strays = 0;
+        if (way)
+            at(PIDFD, fails, &error);
+        CHECK_EQ(member_fate_unswept(id), FATE_DIED);
+        CHECK(has_happened(PIDFD));
+        CHECK_EQ(atomic_load(&arena_header()->strays), way);
+    }
+}
