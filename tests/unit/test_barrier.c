@@ -305,3 +305,31 @@ TEST(killed_anywhere_it_breaks_and_a_reset_mends_it, .limit = 60)
     CHECK_EQ(piu_barrier_wait(b, NULL, PIU_FOREVER), 0);
     CHECK_EQ(child_wait(partner), 0);
 }
+
+/* The entries of those that passed and ended before they took them out make room. */
+TEST(a_table_full_of_dead_ones_that_had_passed_has_room_for_the_living)
+{
+    enum { ROUNDS = 20 };
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct piu_barrier *b = barrier_new(2);
+    pid_t slow = 0;
+    uint64_t blocks = 0;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        pid_t other = arrive_start(b, notes, round % 8, PIU_FOREVER);
+
+        test_wait_until(is_asleep(other));
+        stop(other);
+        CHECK_EQ(piu_barrier_wait(b, NULL, PIU_SEC(5)), 0);
+        blocks = blocks ? blocks : block_count();
+        CHECK_EQ(block_count(), blocks);
+        if (slow)
+            kill_and_reap(other);
+        else
+            slow = other; /* passed, lives, and has its entry all the time */
+    }
+    CHECK_EQ(kill(slow, SIGCONT), 0);
+    CHECK_EQ(child_wait(slow), 0);
+    CHECK_EQ(notes->result[0], 0);
+    CHECK(barrier_check(b));
+}

@@ -1,6 +1,7 @@
 #include "waits.h"
 
 #include "shm/block.h"
+#include "shm/owner.h"
 #include "sync/condition.h"
 
 struct room { /* a condition with its lock */
@@ -397,4 +398,60 @@ TEST(killed_anywhere_notifies_still_arrive, .limit = 60)
         kill_and_reap(victims[i]);
     CHECK_EQ(piu_condition_waiting(&room->condition), 0);
     leave(room);
+}
+
+static _Atomic int *signals_heard;
+
+static void hear_signal(int signal)
+{
+    (void)signal;
+    ++*signals_heard;
+}
+
+TEST(signals_do_not_take_a_notified_waiter_away_from_its_lock)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct room *room = room_new();
+    pid_t waiter;
+
+    signals_heard = test_shared(sizeof(*signals_heard));
+    waiter = child_start({
+        struct sigaction action = {.sa_handler = hear_signal};
+
+        CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+        notes->result[0] = wait_and_check_lock(room);
+        notes->done[0] = 1;
+    });
+    test_wait_until(piu_condition_waiting(&room->condition) == 1);
+    enter(room);
+    CHECK_EQ(piu_condition_notify(&room->condition, 1), 0);
+    for (int i = 0; i < 30; i++) {
+        test_wait_until(is_asleep(waiter)); /* at the lock, which we have */
+        CHECK_EQ(kill(waiter, SIGUSR1), 0);
+        test_wait_until(*signals_heard == i + 1);
+    }
+    CHECK_EQ(notes->done[0], 0);
+    leave(room);
+    CHECK_EQ(child_wait(waiter), 0);
+    CHECK_EQ(notes->result[0], 0);
+}
+
+/* By the layout that the head of condition.c draws. */
+TEST(a_notify_that_passes_from_nowhere_to_nowhere_bars_nobody)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct room *room = room_new();
+    _Atomic uint64_t *words = (_Atomic uint64_t *)(void *)&room->condition;
+    pid_t waiter = waiter_start(room, notes, 1);
+
+    in_child_killed({
+        uint64_t who;
+
+        CHECK_EQ(member_who(&who), 0);
+        CHECK_EQ(owner_enter(&words[0], who), 0);
+        words[3] = words[4] = 12345;
+    });
+    notify(room, 1);
+    CHECK_EQ(child_wait(waiter), 0);
+    CHECK(condition_check(&room->condition));
 }

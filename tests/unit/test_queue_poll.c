@@ -182,3 +182,24 @@ TEST(a_program_that_closes_it_gets_another_and_loses_no_descriptor)
     CHECK_EQ(put_int(q, 1, PIU_NOW), 0);
     CHECK(is_readable(fd));
 }
+
+TEST(so_many_may_poll_and_no_more_until_one_of_them_ends)
+{
+    enum { MOST = 63 };
+    struct piu_queue *q = queue_new();
+    struct notes *notes = test_shared(sizeof(*notes));
+    pid_t pollers[MOST];
+
+    for (int i = 0; i < MOST; i++)
+        pollers[i] = child_start({
+            queue_fd(q);
+            notes->count++;
+            test_wait_until(notes->unguarded);
+        });
+    test_wait_until(notes->count == MOST);
+    CHECK(piu_queue_fd(q) < 0);
+    notes->unguarded = 1;
+    for (int i = 0; i < MOST; i++)
+        CHECK_EQ(child_wait(pollers[i]), 0);
+    queue_fd(q);
+}

@@ -1,4 +1,5 @@
 /* task_done and join; declared putters. */
+#include "meanwhile.h"
 #include "queues.h"
 
 TEST(join_waits_until_all_that_was_put_is_done)
@@ -226,4 +227,139 @@ TEST(any_number_of_short_lived_putters_need_no_more_memory)
     roll = arena_at(atomic_load(&q->put.putters), sizeof(*roll));
     CHECK(roll->capacity <= 28);
     CHECK_EQ(get_int(q, PIU_FOREVER), -EPIPE);
+}
+
+/* ---- While others are at it ---------------------------------------------------------------- */
+
+TEST(what_a_getter_that_left_had_not_done_waits_for_somebody_else)
+{
+    struct piu_queue *q = queue_new(.tasks = true);
+
+    CHECK_EQ(put_int(q, 1, PIU_NOW), 0);
+    CHECK_EQ(in_child({ CHECK_EQ(get_int(q, PIU_NOW), 1); }), 0);
+    CHECK_EQ(piu_queue_join(q, PIU_MSEC(30)), -ETIMEDOUT);
+    CHECK_EQ(piu_queue_task_done(q), 0);
+    CHECK_EQ(piu_queue_join(q, PIU_NOW), 0);
+}
+
+/* As many as one roll has room for, and two more; none is taken for another. */
+static void all_stay(struct piu_queue *q, struct notes *notes,
+                     void (*declare)(struct piu_queue *))
+{
+    enum { MANY = 16 };
+    pid_t members[MANY];
+
+    for (int i = 0; i < MANY; i++) {
+        members[i] = child_start({
+            declare(q);
+            notes->count++;
+            test_wait_until(notes->unguarded);
+        });
+        test_wait_until(notes->count == i + 1);
+    }
+    notes->unguarded = 1;
+    for (int i = 0; i < MANY; i++)
+        CHECK_EQ(child_wait(members[i]), 0);
+}
+
+static void declare_putter(struct piu_queue *q)
+{
+    CHECK_EQ(piu_queue_putter(q), 0);
+    CHECK(!queue_has_ended(q));
+}
+
+static void put_and_get(struct piu_queue *q)
+{
+    CHECK_EQ(put_int(q, 1, PIU_NOW), 0);
+    CHECK_EQ(get_int(q, PIU_NOW), 1);
+}
+
+TEST(a_roll_full_of_the_living_grows)
+{
+    struct piu_queue *q = queue_new(.tasks = true, .putters = true);
+
+    all_stay(q, test_shared(sizeof(struct notes)), declare_putter);
+    CHECK(queue_has_ended(q));
+    all_stay(q, test_shared(sizeof(struct notes)), put_and_get);
+    for (int i = 0; i < 16; i++) {
+        CHECK_EQ(piu_queue_join(q, PIU_NOW), -ETIMEDOUT);
+        CHECK_EQ(piu_queue_task_done(q), 0);
+    }
+    CHECK_EQ(piu_queue_join(q, PIU_NOW), 0);
+}
+
+TEST(a_roll_of_putters_that_was_written_over_is_none)
+{
+    struct piu_queue *q = queue_new(.putters = true);
+
+    declare_putter(q);
+    q->put.putters = 12345;
+    CHECK_EQ(get_int(q, PIU_FOREVER), -EPIPE);
+}
+
+static struct piu_queue *queue_with_a_dead_getter(void)
+{
+    struct piu_queue *q = queue_new(.tasks = true);
+
+    CHECK_EQ(put_int(q, 1, PIU_NOW), 0);
+    in_child_killed({ CHECK_EQ(get_int(q, PIU_NOW), 1); });
+    return q;
+}
+
+static void join_fails(void *q)
+{
+    CHECK_EQ(piu_queue_join(q, PIU_FOREVER), -ESTALE);
+}
+
+TEST(a_join_ends_when_the_queue_is_freed_wherever_it_stands)
+{
+    for (int way = 0; way < 2; way++) {
+        struct piu_queue *q = queue_with_a_dead_getter();
+        struct held_up h;
+
+        q->get.finishing = (uint64_t)way; /* somebody was killed in task_done() */
+        hold_up(&h, &q->get.lock, join_fails, q);
+        q->get.finishing = 0;
+        atomic_store(&q->stamp, 0); /* as the first step of a free has it */
+        let_go_on(&h);
+        atomic_store(&q->stamp, QUEUE_STAMP);
+        CHECK_EQ(piu_queue_join(q, PIU_NOW), PIU_LOSSES);
+    }
+}
+
+static _Atomic int joined;
+
+static void join_well(void *q)
+{
+    joined = piu_queue_join(q, PIU_FOREVER);
+    CHECK(joined >= 0);
+}
+
+TEST(of_two_joiners_one_hears_of_the_losses)
+{
+    struct piu_queue *q = queue_with_a_dead_getter();
+    struct held_up h;
+    pid_t other;
+    int status;
+
+    hold_up(&h, &q->get.lock, join_well, q);
+    other = child_start({ exit(piu_queue_join(q, PIU_FOREVER)); });
+    test_wait_until(is_asleep(other));
+    let_go_on(&h);
+    status = child_wait(other);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status) + joined, PIU_LOSSES);
+}
+
+TEST(what_is_done_for_a_dead_getter_meanwhile_is_not_lost)
+{
+    struct piu_queue *q = queue_with_a_dead_getter();
+    struct queue_roll *roll = arena_at(q->get.got_by, sizeof(*roll));
+    struct held_up h;
+
+    hold_up(&h, &q->get.lock, join_well, q);
+    roll->marks[0].count = 0; /* as task_done() does it */
+    q->get.finished = 1;
+    let_go_on(&h);
+    CHECK_EQ(joined, 0);
 }

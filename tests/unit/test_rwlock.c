@@ -367,3 +367,20 @@ TEST(killed_anywhere_it_always_goes_on, .limit = 60)
     CHECK_EQ(piu_rwlock_release(l), 0);
     CHECK(rwlock_check(l));
 }
+
+TEST(a_table_full_of_dead_readers_has_room_for_the_living)
+{
+    struct piu_rwlock *l = rwlock_new();
+    uint64_t blocks;
+
+    CHECK_EQ(piu_rwlock_acquire_read(l, PIU_NOW), 0);
+    blocks = block_count();
+    for (int i = 0; i < 40; i++)
+        in_child_killed({ CHECK_EQ(piu_rwlock_acquire_read(l, PIU_NOW), 0); });
+    CHECK_EQ(block_count(), blocks);
+    CHECK_EQ(in_child({ CHECK_EQ(piu_rwlock_acquire_write(l, PIU_NOW), -ETIMEDOUT); }),
+             0);
+    CHECK_EQ(piu_rwlock_release(l), 0);
+    CHECK_EQ(piu_rwlock_acquire_write(l, PIU_NOW), 0);
+    CHECK(rwlock_check(l));
+}

@@ -488,3 +488,15 @@ TEST(enter_and_acquire_beside_each_other_lose_no_unit, .limit = 180)
     CHECK(semaphore_check(s));
     piu_semaphore_done(s);
 }
+
+TEST(a_unit_of_one_that_left_is_not_back_and_anybody_may_bring_it)
+{
+    struct piu_semaphore *s = piu_shared_new(1, sizeof(*s));
+
+    CHECK_EQ(piu_semaphore_init(s, 1, PIU_BOUNDED), 0);
+    CHECK_EQ(in_child({ CHECK_EQ(piu_semaphore_enter(s, PIU_NOW), 0); }), 0);
+    CHECK_EQ(piu_semaphore_acquire(s, PIU_NOW), -ETIMEDOUT);
+    CHECK_EQ(piu_semaphore_release(s), 0);
+    CHECK_EQ(piu_semaphore_release(s), -EOVERFLOW);
+    CHECK_EQ(piu_semaphore_acquire(s, PIU_NOW), 0);
+}
