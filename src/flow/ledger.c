@@ -2,6 +2,7 @@
 #include "flow/ledger.h"
 
 #include "flow/queue.h"
+#include "os/coverage.h"
 #include "os/fd.h"
 #include "os/wiped.h"
 #include "shm/heap.h"
@@ -460,8 +461,10 @@ static void after_fork_in_child(void)
     }
     taken = bequest_take(t, b);
     handles_leave(t);
-    if (!taken)
+    if (!taken) {
+        coverage_save();
         _exit(EXIT_DISINHERITED);
+    }
     bequest_adopt(b);
 }
 

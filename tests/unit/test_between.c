@@ -5,6 +5,8 @@
 #include "meanwhile.h"
 #include "queues.h"
 
+#include "flow/handle.h"
+#include "flow/ledger.h"
 #include "shm/fate.h"
 #include "shm/heap.h"
 #include "shm/life.h"
@@ -20,6 +22,7 @@ enum place {
     TRYLOCK,
     KILL,
     PIDFD,
+    HANDLES,
     PLACES
 };
 
@@ -84,6 +87,17 @@ int __wrap_kill(pid_t pid, int signal)
         return __real_kill(pid, signal);
     errno = failing;
     return -1;
+}
+
+struct handle_table *__real_handles_enter(void);
+struct handle_table *__wrap_handles_enter(void);
+struct handle_table *__wrap_handles_enter(void)
+{
+    failing = 0;
+    if (!happens(HANDLES) || !failing)
+        return __real_handles_enter();
+    errno = failing;
+    return NULL;
 }
 
 int __real_pidfd_of(pid_t pid, int *ret);
@@ -328,4 +342,137 @@ TEST(a_child_that_cannot_be_asked_for_may_come)
         CHECK(has_happened(PIDFD));
         CHECK_EQ(atomic_load(&arena_header()->strays), way);
     }
+}
+
+/* ---- Handles ---------------------------------------------------------------------------------- */
+
+static struct handle_table *table(void)
+{
+    struct handle_table *t = handles_enter();
+
+    CHECK(t);
+    handles_leave(t);
+    return t;
+}
+
+/* No memory for a table where somebody wrote over the word that names it, say. */
+TEST(a_sweep_that_cannot_enter_the_table_gives_back_what_it_can)
+{
+    struct told *told = told_new();
+    struct piu_hold hold;
+    int error = ENOMEM;
+
+    CHECK_EQ(piu_hold_new(&hold, PIU_KIND_MEMORY, 64), 0);
+    for (int n = 0; n < 5; n++) {
+        in_child_killed({
+            struct piu_hold copy;
+
+            CHECK_EQ(piu_hold_take(&copy, &hold.handle), 0);
+            told->id = me() & ID_MASK;
+        });
+        between[HANDLES].after = n;
+        at(HANDLES, fails, &error);
+        sweep_one(&told->id);
+        at(HANDLES, NULL, NULL);
+        CHECK(block_check());
+    }
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+}
+
+/* What a child that was just forked finds in the place of its bequest. */
+static struct finds {
+    pid_t starter;
+    struct handle_table *t;
+    uint64_t list; /* another one */
+    uint64_t owner;
+} finds;
+
+static struct ledger_block *bequest(void)
+{
+    return arena_at(atomic_load(&finds.t->bequests), sizeof(struct ledger_block));
+}
+
+static void child_finds(void *unused)
+{
+    struct ledger_block *b = bequest();
+
+    (void)unused;
+    if (getpid() == finds.starter)
+        return;
+    if (finds.owner)
+        *block_word(b) = word_owned_by(*block_word(b), BLOCK_LEDGER, finds.owner);
+    else
+        finds.t->bequests = finds.list;
+}
+
+static void child_comes_late(uint64_t list, uint64_t owner)
+{
+    pid_t child;
+    int status;
+
+    finds = (struct finds){getpid(), table(), list, owner};
+    between[HANDLES].after = 1; /* the starter's own */
+    at(HANDLES, child_finds, NULL);
+    child = fork();
+    if (child == 0)
+        exit(1); /* it holds what is not its own */
+    status = child_wait(child);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), EXIT_DISINHERITED);
+    at(HANDLES, NULL, NULL);
+}
+
+static struct ledger_block *ledger_block_new(void)
+{
+    void *block;
+    struct ledger_block *b;
+
+    CHECK_EQ(block_new_family(4096, &block), 0);
+    b = block;
+    b->made = clock_now();
+    return b;
+}
+
+TEST(a_child_that_comes_too_late_for_what_it_inherits_ends)
+{
+    struct piu_hold hold;
+    struct ledger_block *ring, *b;
+    struct handle_table *t = table();
+
+    CHECK_EQ(piu_hold_new(&hold, PIU_KIND_MEMORY, 64), 0);
+    child_comes_late(0, 0); /* given back */
+    CHECK_EQ(atomic_load(&t->bequests), 0);
+    child_comes_late(0, me() & ID_OWNER); /* another gives it back just now */
+    b = bequest();
+    CHECK_EQ(block_owner(b), me() & ID_OWNER);
+    ring = ledger_block_new();
+    ring->next = arena_offset(ring);
+    child_comes_late(arena_offset(ring), 0); /* somebody wrote over the list */
+
+    /* what is somebody's stays, and a look along a ring ends */
+    CHECK_EQ(in_child({}), 0);
+    ring->made = INT64_MAX;
+    CHECK_EQ(in_child({}), 0);
+    b->made = clock_now() - BEQUEST_LASTS;
+    t->bequests = arena_offset(b);
+    CHECK_EQ(in_child({}), 0);
+    CHECK_EQ(block_owner(b), me() & ID_OWNER);
+    t->bequests = 0;
+    CHECK_EQ(piu_hold_drop(&hold), 0);
+}
+
+TEST(a_starter_that_cannot_enter_the_table_leaves_bequests_to_others)
+{
+    struct handle_table *t = table();
+    struct piu_hold hold;
+    int error = ENOMEM;
+
+    CHECK_EQ(piu_hold_new(&hold, PIU_KIND_MEMORY, 64), 0);
+    between[HANDLES].after = 1; /* before the fork it can */
+    at(HANDLES, fails, &error);
+    CHECK_EQ(in_child({ at(HANDLES, NULL, NULL); }), 0);
+    CHECK(has_happened(HANDLES));
+    CHECK(atomic_load(&t->bequests)); /* of the child that could not, either */
+    t->bequests = 0;
+    CHECK_EQ(piu_hold_drop(&hold), 0);
 }
