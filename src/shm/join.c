@@ -173,7 +173,7 @@ static int join_once(uint64_t claimed, int given)
 /* Each that joins sweeps two others, if they are dead: so slots do not run out. */
 static void tidy_up(void)
 {
-    uint32_t end = slots_end();
+    uint32_t end = arena_slots();
     uint32_t slot = atomic_load(&arena_header()->member_cursor);
 
     for (int i = 0; i < 2; i++) {
