@@ -42,11 +42,11 @@ int chunks_store(PyObject *chunks, Py_ssize_t index, PyObject *value)
         return 0;
     if (size > PyList_GET_SIZE(c->values) - place)
         size = PyList_GET_SIZE(c->values) - place;
-    for (Py_ssize_t i = 0; i < size; i++) {
-        PyObject *item = Py_NewRef(PyList_GET_ITEM(value, i));
+    for (Py_ssize_t i = 0; i < size; i++) { /* nobody else has `value` */
+        PyObject *none = PyList_GET_ITEM(c->values, place + i);
 
-        if (PyList_SetItem(c->values, place + i, item) < 0)
-            return -1;
+        PyList_SET_ITEM(c->values, place + i, PyList_GET_ITEM(value, i));
+        PyList_SET_ITEM(value, i, none);
     }
     return see(c, index) == 0;
 }

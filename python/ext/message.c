@@ -34,31 +34,41 @@ static void write_head(struct writer *w, unsigned char format, const void *value
     write_bytes(w, head, size + 1);
 }
 
-/* A head of 8 bytes: most of what is written is one. */
-static inline void write_word(struct writer *w, unsigned char format, const void *word)
+/* A head of 4 or 8 bytes, which the compiler knows: most of what is written is one. */
+static inline void write_word(struct writer *w, unsigned char format, const void *word,
+                              size_t size)
 {
-    if (w->at + 1 + sizeof(uint64_t) <= w->room) {
+    if (w->at + 1 + size <= w->room) {
         w->bytes[w->at] = format;
-        memcpy(w->bytes + w->at + 1, word, sizeof(uint64_t));
+        memcpy(w->bytes + w->at + 1, word, size);
     }
-    w->at += 1 + sizeof(uint64_t);
+    w->at += 1 + size;
+}
+
+static inline bool write_int(struct writer *w, PyObject *object)
+{
+    int overflow;
+    int64_t value = PyLong_AsLongLongAndOverflow(object, &overflow);
+    int32_t small = (int32_t)value;
+
+    if (overflow != 0)
+        return false;
+    if (small == value)
+        write_word(w, 'j', &small, sizeof(small));
+    else
+        write_word(w, 'i', &value, sizeof(value));
+    return true;
 }
 
 /* None, True, False, an int of 64 bits, a float. */
 static inline bool write_number(struct writer *w, PyObject *object)
 {
-    if (PyLong_CheckExact(object)) {
-        int overflow;
-        int64_t value = PyLong_AsLongLongAndOverflow(object, &overflow);
-
-        if (overflow == 0)
-            write_word(w, 'i', &value);
-        return overflow == 0;
-    }
+    if (PyLong_CheckExact(object))
+        return write_int(w, object);
     if (PyFloat_CheckExact(object)) {
         double value = PyFloat_AS_DOUBLE(object);
 
-        write_word(w, 'f', &value);
+        write_word(w, 'f', &value, sizeof(value));
     } else if (object == Py_None)
         write_bytes(w, "N", 1);
     else if (object == Py_True || object == Py_False)
@@ -72,7 +82,7 @@ static void write_data(struct writer *w, PyObject *object)
 {
     uint64_t size = (uint64_t)PyBytes_GET_SIZE(object);
 
-    write_word(w, 'b', &size);
+    write_word(w, 'b', &size, sizeof(size));
     write_bytes(w, PyBytes_AS_STRING(object), size);
 }
 
@@ -98,7 +108,7 @@ static bool write_items(struct writer *w, unsigned char format, PyObject *sequen
     uint64_t count = (uint64_t)PySequence_Fast_GET_SIZE(sequence);
     uint64_t i = 0;
 
-    write_word(w, format, &count);
+    write_word(w, format, &count, sizeof(count));
     if (count > MESSAGE_ITEMS) {
         while (i < count && write_number(w, items[i]))
             i++;

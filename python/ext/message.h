@@ -2,7 +2,8 @@
  * Python objects as the bytes of a message, and back: what Queue and Pool send.
  *
  *    N T F                        None, True, False
- *    i 8 bytes     f 8 bytes      an int of 64 bits; a float
+ *    i 8 bytes     j 4 bytes      an int of 64 bits, of 32 bits
+ *    f 8 bytes                    a float
  *    b length, bytes              s kind (1, 2, 4), length, code units        (lengths: 8 bytes)
  *    t l count, that many objects (the count: 8 bytes)     a tuple; a list, outermost alone: pickle
  *                                                          keeps apart or together those within

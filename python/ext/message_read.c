@@ -14,7 +14,7 @@ static PyObject *read_wrong(void)
 }
 
 /* M1: `size` bytes, or NULL. */
-static const unsigned char *read_bytes(struct reader *r, uint64_t size)
+static inline const unsigned char *read_bytes(struct reader *r, uint64_t size)
 {
     const unsigned char *at = r->at;
 
@@ -26,7 +26,7 @@ static const unsigned char *read_bytes(struct reader *r, uint64_t size)
     return at;
 }
 
-static bool read_value(struct reader *r, void *value, size_t size)
+static inline bool read_value(struct reader *r, void *value, size_t size)
 {
     const unsigned char *at = read_bytes(r, size);
 
@@ -40,6 +40,13 @@ static PyObject *read_int(struct reader *r)
     int64_t value;
 
     return read_value(r, &value, sizeof(value)) ? PyLong_FromLongLong(value) : NULL;
+}
+
+static PyObject *read_small_int(struct reader *r)
+{
+    int32_t value;
+
+    return read_value(r, &value, sizeof(value)) ? PyLong_FromLong(value) : NULL;
 }
 
 static PyObject *read_float(struct reader *r)
@@ -143,6 +150,8 @@ static PyObject *read_object(struct reader *r, int depth)
     if (!format)
         return NULL;
     switch (*format) {
+    case 'j':
+        return read_small_int(r);
     case 'i':
         return read_int(r);
     case 's':
