@@ -88,7 +88,10 @@ struct pool_shared *pool_shared_of(const struct piu_pool *pool)
 {
     struct pool_shared *p = shared_of(pool);
 
-    return p && p == pool->shared && p->places == pool->places ? p : NULL;
+    return p && p == pool->shared && p->places == pool->places && p->poke == pool->poke &&
+                   p->ended == pool->ended
+               ? p
+               : NULL;
 }
 
 /* Results that are not freed yet keep their jobs, and end with the owner. */
@@ -166,8 +169,8 @@ void pool_dissolve(struct piu_pool *pool, bool swept)
         codes_free(&p->codes);
         p->stamp = 0;
         if (!swept) { /* else they were the owner's, and went with it */
-            fd_close(p->poke);
-            fd_close(p->ended);
+            fd_close(pool->poke);
+            fd_close(pool->ended);
         }
         block_free_from(&pool->shared_at);
     }

@@ -25,7 +25,9 @@
 
 struct nursery {
     struct pool_shared *pool;
-    unsigned places; /* of its own: what others write over leads out of no array here */
+    /* of its own: what others write over leads to no array and no descriptor of another */
+    unsigned places;
+    int poke, ended;
     uint64_t who;
     int signals;            /* signalfd */
     struct child *children; /* a place each; pid 0: none */
@@ -333,12 +335,12 @@ static void drain_signals(int fd)
 static void sleep_until_news(struct nursery *n, int64_t timeout)
 {
     struct pollfd fds[2] = {{.fd = n->signals, .events = POLLIN},
-                            {.fd = n->pool->poke, .events = POLLIN}};
+                            {.fd = n->poke, .events = POLLIN}};
     struct timespec ts = timespec_of(min_timeout(timeout, LOOK_AROUND));
 
     ppoll(fds, 2, &ts, NULL);
     drain_signals(n->signals);
-    fd_event_drain(n->pool->poke);
+    fd_event_drain(n->poke);
 }
 
 static _Noreturn void end_all_and_leave(struct nursery *n)
@@ -372,9 +374,18 @@ static int signals_open(void)
     return r < 0 ? -errno : r;
 }
 
+/* Then nothing in there is to be followed. */
+static bool is_written_over(const struct nursery *n)
+{
+    const struct pool_shared *p = n->pool;
+
+    return p->places != n->places || p->poke != n->poke || p->ended != n->ended;
+}
+
 _Noreturn void nursery_main(struct pool_shared *p)
 {
-    struct nursery n = {.pool = p, .places = p->places};
+    struct nursery n = {
+        .pool = p, .places = p->places, .poke = p->poke, .ended = p->ended};
 
     signal(SIGCHLD, SIG_DFL); /* the user may ignore it: then nobody could be reaped */
     n.signals = signals_open();
@@ -387,8 +398,8 @@ _Noreturn void nursery_main(struct pool_shared *p)
     for (;;) {
         int64_t next, pause;
 
-        if (p->places != n.places)
-            child_end(1); /* written over: nothing in there is to be followed */
+        if (is_written_over(&n))
+            child_end(1);
         reap(&n);
         if (atomic_load(&p->state) == POOL_TERMINATED)
             end_all_and_leave(&n);

@@ -118,7 +118,7 @@ static int shared_new(struct piu_pool *pool, const struct piu_pool_keywords *key
     p->maxtasksperchild = keywords->maxtasksperchild;
     p->initializer = keywords->initializer;
     p->initarg = keywords->initarg;
-    p->poke = p->ended = -1;
+    p->poke = p->ended = pool->poke = pool->ended = -1;
     if (keywords->name)
         snprintf(p->name, sizeof(p->name), "%s", keywords->name);
     else
@@ -171,10 +171,12 @@ static int wait_until_born(struct piu_pool *pool)
 
 static int pool_begin(struct piu_pool *pool)
 {
-    int r = fd_event(&pool->shared->poke);
+    int r = fd_event(&pool->poke);
 
     if (r == 0)
-        r = fd_event(&pool->shared->ended);
+        r = fd_event(&pool->ended);
+    pool->shared->poke = pool->poke;
+    pool->shared->ended = pool->ended;
     if (r == 0 && pool_engine())
         return remote_start(pool, pool_engine());
     if (r == 0)

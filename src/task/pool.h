@@ -91,7 +91,9 @@ struct piu_pool { /* private to the process that made it */
     uint64_t stamp;
     uint64_t owner; /* member id */
     struct pool_shared *shared;
-    unsigned places; /* as *shared says, unless somebody wrote over it */
+    unsigned
+        places; /* this and the next two: as *shared says, unless it was written over */
+    int poke, ended;
     struct child nursery;
     struct remote *remote; /* in place of nursery and workers, see remote.h; NULL: none */
     _Atomic uint32_t reviving;  /* a thread starts another nursery */
@@ -106,10 +108,15 @@ struct piu_pool { /* private to the process that made it */
     struct code_memory known;
 };
 
+struct job_shape { /* as it was when it was submitted: see result.c */
+    uint64_t count, chunk, chunks, out_size;
+};
+
 struct piu_result { /* next: one thread at a time; all others: any */
     struct piu_pool *pool;
     uint64_t owner; /* member id */
     struct job *job;
+    struct job_shape shape;
     void *out; /* the caller's private array; NULL: nothing to copy out */
     bool copied;
     bool cancelled;

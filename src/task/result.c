@@ -68,6 +68,20 @@ static int wait_slice(struct piu_result *r, const _Atomic uint32_t *word, uint32
     return timeout == 0 ? 0 : futex_wait(word, value, timeout);
 }
 
+/*
+ * May the job be followed?  What it said of itself when it was submitted stands here: somebody
+ * who wrote over it leads nobody past the end of a private array.
+ */
+static bool job_is_sound(const struct piu_result *r)
+{
+    const struct job *j = r->job;
+    const struct job_shape *s = &r->shape;
+
+    return job_at(arena_offset(j)) && j->count == s->count && j->chunk == s->chunk &&
+           j->chunks == s->chunks && j->out_size == s->out_size &&
+           (!r->out || arena_within(j->out, s->count * s->out_size, 1));
+}
+
 /* Until the word has another value. */
 static int wait_while(struct piu_result *r, const _Atomic uint32_t *word, uint32_t value,
                       int64_t timeout)
@@ -151,7 +165,7 @@ size_t piu_result_done(const struct piu_result *r)
 {
     if (r)
         look(r);
-    return r ? job_items_done(r->job) : 0;
+    return r && job_is_sound(r) ? job_items_done(r->job) : 0;
 }
 
 /* ---- Copying out ---------------------------------------------------------------------------- */
@@ -190,6 +204,8 @@ int piu_result_get(struct piu_result *r, int64_t timeout)
         return e;
     e = verdict(r);
     if (e >= 0 && r->out && !r->copied) {
+        if (!job_is_sound(r))
+            return -EBADMSG;
         copy_out(r, 0, r->job->count);
         r->copied = true;
     }
@@ -295,9 +311,12 @@ int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last,
     for (;;) {
         uint32_t news = atomic_load(&r->job->news);
         bool ended = is_ended(r);
-        uint64_t chunk = find_ready(r);
+        uint64_t chunk;
         int e;
 
+        if (!job_is_sound(r))
+            return -EBADMSG;
+        chunk = find_ready(r);
         if (chunk < r->job->chunks)
             return give_out(r, chunk, ret_first, ret_last);
         if (r->seen == r->job->chunks)

@@ -7,6 +7,7 @@
 
 #include "task/pool.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -405,6 +406,67 @@ TEST(a_result_outlives_that_its_pool_is_written_over)
     CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
     CHECK_EQ(squares[COUNT - 1], (COUNT - 1) * (COUNT - 1));
     piu_result_free(r);
+}
+
+/* Each word in turn says something that cannot be. */
+static void check_result_is_told(struct piu_result *r, uint64_t *word)
+{
+    uint64_t was = *word, strange[] = {was + 1, was << 20 | 1, UINT64_MAX, 1u << 30};
+    size_t first, last;
+
+    for (size_t i = 0; i < sizeof(strange) / sizeof(*strange); i++) {
+        *word = strange[i];
+        CHECK_EQ(piu_result_get(r, PIU_NOW), -EBADMSG);
+        CHECK_EQ(piu_result_next(r, &first, &last, PIU_NOW), -EBADMSG);
+        CHECK_EQ(piu_result_done(r), 0);
+    }
+    *word = was;
+}
+
+TEST(a_result_whose_job_is_written_over_is_told_and_not_followed)
+{
+    struct piu_pool *pool = pool_of(1);
+    struct trouble t = trouble_of(COUNT, go_on);
+    struct piu_result *r = piu_pool_imap(pool, &t.task);
+    struct job *j = r->job;
+    uint64_t out = j->out;
+    size_t first, last;
+
+    CHECK_EQ(piu_result_wait(r, PIU_FOREVER), 0);
+    check_result_is_told(r, &j->count);
+    check_result_is_told(r, &j->chunk);
+    check_result_is_told(r, &j->chunks);
+    check_result_is_told(r, &j->out_size);
+    j->out = arena.range - 8;
+    CHECK_EQ(piu_result_next(r, &first, &last, PIU_NOW), -EBADMSG);
+    j->out = out;
+    CHECK_EQ(piu_result_next(r, &first, &last, PIU_NOW), 0);
+    CHECK(first == 0 && last == COUNT && squares[3] == 9);
+    CHECK_EQ(piu_result_done(r), COUNT);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+TEST(a_pool_whose_descriptors_are_written_over_is_told_and_closes_its_own)
+{
+    int mine = dup(1), before, *words[2];
+    struct piu_pool *pool;
+
+    piu_pool_free(pool_of(1));
+    before = count_fds();
+    pool = pool_of(1);
+    words[0] = &pool->shared->poke;
+    words[1] = &pool->shared->ended;
+    for (int i = 0; i < 2; i++) {
+        int was = *words[i];
+
+        *words[i] = mine;
+        check_is_told(pool);
+        *words[i] = was;
+    }
+    piu_pool_free(pool);
+    CHECK(fcntl(mine, F_GETFD) >= 0);
+    CHECK_EQ(count_fds(), before);
 }
 
 /* Nobody works in there any more: the nursery ends, and its workers with it. */

@@ -229,8 +229,10 @@ static struct pool_shared *make_shared(struct piu_pool *pool)
              0);
     p = block;
     p->places = pool->places = WORKERS;
-    CHECK_EQ(fd_event(&p->poke), 0);
-    CHECK_EQ(fd_event(&p->ended), 0);
+    CHECK_EQ(fd_event(&pool->poke), 0);
+    CHECK_EQ(fd_event(&pool->ended), 0);
+    p->poke = pool->poke;
+    p->ended = pool->ended;
     p->stamp = POOL_STAMP;
     return p;
 }
