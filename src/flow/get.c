@@ -7,6 +7,16 @@
 
 /* ---- Finding the next entry, under get.lock -------------------------------------- */
 
+#define PREFETCH_AT_ONCE 128u /* units: 1 KB */
+
+/* Lines of the putter's that we are about to read: their ways here are one. */
+static inline void entries_prefetch(const struct chunk *c, uint64_t place, uint64_t end)
+{
+    end = min_u64(end, place + PREFETCH_AT_ONCE);
+    for (; place < end; place += 8)
+        __builtin_prefetch(&c->entries[place]);
+}
+
 /* get_chunk's tail; 0: there is nothing.  Moves on to the next chunk when one is drained. */
 static struct chunk *chunk_with_entry(struct piu_queue *q, uint64_t *ret_head)
 {
@@ -25,8 +35,10 @@ static struct chunk *chunk_with_entry(struct piu_queue *q, uint64_t *ret_head)
         next = atomic_load_explicit(&c->next, memory_order_acquire);
         /* acquire, for the release in tail_move(); after `next`: then it is final (Q2) */
         q->get.tail_seen = atomic_load_explicit(&c->tail, memory_order_acquire);
-        if (place_of(*ret_head) < place_of(q->get.tail_seen))
+        if (place_of(*ret_head) < place_of(q->get.tail_seen)) {
+            entries_prefetch(c, place_of(*ret_head), place_of(q->get.tail_seen));
             return c;
+        }
         q->get.tail_seen = 0;
         if (!next || unlikely(passed++ > heap_blocks_most()))
             return NULL;
@@ -178,44 +190,6 @@ static void copy_out(struct request *ret)
     block_free(ret->message);
 }
 
-/*
- * A getter that has caught up with the putter and looks at once makes each message wait for
- * two cache lines.  It waits a little, if that brings more than one message at a time: the
- * lag grows while it does, and shrinks to nothing where messages come one by one (a round
- * trip), to be tried again now and then.
- */
-#define LAG_MOST  400u
-#define LAG_LEAST 25u
-#define LAG_PROBE 64u
-
-/* Without locks: threads may write over what others have learned. */
-static void lag(struct piu_queue *q)
-{
-    struct chunk *c =
-        queue_chunk_head(atomic_load_explicit(&q->get_chunk, memory_order_relaxed));
-    uint32_t now = atomic_load_explicit(&q->get.lag, memory_order_relaxed);
-    uint32_t probe = atomic_load_explicit(&q->get.lag_probe, memory_order_relaxed) + 1;
-    uint64_t before, after;
-
-    if (now == 0) {
-        atomic_store_explicit(&q->get.lag_probe, probe, memory_order_relaxed);
-        if (probe % LAG_PROBE)
-            return;
-        now = LAG_LEAST;
-    }
-    if (!c)
-        return;
-    before = atomic_load_explicit(&c->tail, memory_order_relaxed);
-    for (uint32_t i = 0; i < now; i += LAG_LEAST)
-        cpu_relax();
-    after = atomic_load_explicit(&c->tail, memory_order_relaxed);
-    if (count_of(after) - count_of(before) >= 2)
-        now = now * 2 < LAG_MOST ? now * 2 : LAG_MOST;
-    else if (after == before)
-        now = now > LAG_LEAST ? now / 2 : 0;
-    atomic_store_explicit(&q->get.lag, now, memory_order_relaxed);
-}
-
 /* Nothing is left, nor comes: but what a dead one had taken is to come first. */
 static bool is_over(struct piu_queue *q)
 {
@@ -238,7 +212,7 @@ static noinline int get_waiting(struct piu_queue *q, uint64_t who,
         }
         r = wait_at(&q->getters, q, queue_is_ready, who, &w);
         if (r == 0 && !w.slept)
-            lag(q);
+            getter_lags(q);
         if (r == 0)
             r = get_once(q, who, request);
     }
@@ -417,7 +391,7 @@ int piu_queue_get_many(struct piu_queue *q, void *data, size_t size, size_t coun
         if (r < 0)
             break;
         if (!w.slept)
-            lag(q);
+            getter_lags(q);
     }
     waiting_end(&w, q, &q->getters, queue_has_message);
     get_emptied(q, who);

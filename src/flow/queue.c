@@ -345,11 +345,18 @@ bool queue_has_message(struct piu_queue *q)
 {
     struct chunk *c =
         queue_chunk_head(atomic_load_explicit(&q->get_chunk, memory_order_relaxed));
+    uint64_t head;
 
-    return c && (atomic_load_explicit(&c->tail, memory_order_acquire) !=
-                     atomic_load_explicit(&c->head, memory_order_relaxed) ||
-                 atomic_load_explicit(&c->next, memory_order_relaxed) ||
-                 atomic_load_explicit(&q->get.returned, memory_order_relaxed));
+    if (unlikely(!c))
+        return false;
+    head = atomic_load_explicit(&c->head, memory_order_relaxed);
+    if (atomic_load_explicit(&c->tail, memory_order_acquire) != head) {
+        /* who asks is about to get it */
+        __builtin_prefetch(&c->entries[place_of(head)]);
+        return true;
+    }
+    return atomic_load_explicit(&c->next, memory_order_relaxed) ||
+           atomic_load_explicit(&q->get.returned, memory_order_relaxed);
 }
 
 bool queue_has_room(struct piu_queue *q)

@@ -111,8 +111,8 @@ struct get_side {
     uint64_t counting_index; /* that, before it is under way */
     uint64_t count_before;
     uint64_t count_after;
-    _Atomic uint32_t lag; /* ns a getter waits when it has caught up: see get.c */
-    _Atomic uint32_t lag_probe;
+    /* what a getter does that has caught up: see lag.c */
+    _Atomic uint32_t lag, lag_try_in, lag_try_after;
     _Atomic uint64_t got_by;   /* offset of a queue_roll; 0 */
     _Atomic uint64_t finished; /* messages said to be done, or lost with their getters */
     _Atomic uint64_t

@@ -35,6 +35,9 @@ void waiting_end(struct waiting *w, struct piu_queue *q, struct bell *b,
 
 int wait_for_room(struct piu_queue *q, uint64_t who, struct waiting *w);
 
+/* By a getter that has just waited, awake: lets the putter go ahead a little (lag.c). */
+void getter_lags(struct piu_queue *q);
+
 void bell_wake(struct bell *b);
 
 /* Wakes one sleeper, if there is one. */
