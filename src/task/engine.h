@@ -79,6 +79,11 @@ struct engine_kind {
     size_t (*workers)(const struct engine *e, pid_t *ret, size_t room);
 };
 
+struct pool_shared;
+
+/* With the keywords of this pool. */
+int engine_start(const struct engine_kind *kind, const struct pool_shared *p,
+                 struct engine **ret);
 /* Pools that this process makes from now on have such an engine; NULL: workers of their own. */
 void pool_use_engine(const struct engine_kind *kind);
 const struct engine_kind *pool_engine(void);

@@ -137,12 +137,12 @@ static void job_fill(struct job *j, const struct job_plan *plan,
 
     j->code = wish->code;
     j->call_at = wish->call_at;
-    j->first = wish->range ? wish->range->first : 0;
+    j->first = unlikely(wish->range) ? wish->range->first : 0;
     j->count = plan->count;
     j->chunk = plan->chunk;
     j->chunks = plan->chunks;
     j->shares_count = (uint16_t)plan->shares;
-    j->retries = wish->range ? wish->range->retries : task->retries;
+    j->retries = unlikely(wish->range) ? wish->range->retries : task->retries;
     j->timeout = task->timeout;
     j->task_size = (uint32_t)plan->task_size;
     j->in_size = task->in_size;

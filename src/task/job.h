@@ -89,12 +89,12 @@ struct job {
     _Atomic uint32_t given_up; /* freed by the user, still listed */
     _Atomic uint32_t recount; /* the shares' counts are not to be trusted: count states */
     uint32_t retries;
-    uint32_t small; /* one block of JOB_SMALL bytes */
+    uint16_t small;   /* one block of JOB_SMALL bytes */
+    uint16_t call_at; /* where the task has the code of another function; 0: nowhere */
     uint64_t in_size, out_size;
     uint64_t
         finished; /* offset of chunks words: 1 + chunk in the order of their ends; 0: none */
     uint32_t in_copied, out_copied; /* blocks of ours */
-    uint32_t call_at; /* where the task has the code of another function; 0: nowhere */
 
     alignas(128) _Atomic uint32_t state;
     _Atomic uint32_t waited; /* somebody sleeps on `state` or `news` */
@@ -150,7 +150,7 @@ struct job_wish {
     const struct piu_task *task;
     const struct range *range; /* of the task, as one chunk; NULL: all of it */
     uint64_t code;             /* of task->run */
-    uint32_t call_at;
+    uint16_t call_at;          /* in the task: the code of another function; 0: none */
     unsigned places;
     bool iterated, unordered;
     uint64_t lookahead; /* chunks */

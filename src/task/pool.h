@@ -91,11 +91,11 @@ struct piu_pool { /* private to the process that made it */
     uint64_t stamp;
     uint64_t owner; /* member id */
     struct pool_shared *shared;
+    struct remote *remote; /* in place of nursery and workers, see remote.h; NULL: none */
     unsigned
         places; /* this and the next two: as *shared says, unless it was written over */
     int poke, ended;
     struct child nursery;
-    struct remote *remote; /* in place of nursery and workers, see remote.h; NULL: none */
     _Atomic uint32_t reviving;  /* a thread starts another nursery */
     _Atomic uint32_t given_up;  /* jobs that are freed and still listed */
     _Atomic uint64_t shared_at; /* the offset of `shared`, as its block's owner (E1) */

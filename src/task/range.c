@@ -21,7 +21,8 @@ static bool range_is_sound(const struct range *range, const struct piu_task *tas
            (!range->in || has_bytes(range->in_bytes, count, task->in_size)) &&
            (!range->out_bytes || has_bytes(range->out_bytes, count, task->out_size)) &&
            (!range->call_at ||
-            (range->call_at >= sizeof(*task) && range->call_at % alignof(uint64_t) == 0 &&
+            (range->call_at >= sizeof(*task) && range->call_at <= UINT16_MAX &&
+             range->call_at % alignof(uint64_t) == 0 &&
              range->call_at <= range->task_size - sizeof(uint64_t)));
 }
 

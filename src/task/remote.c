@@ -35,18 +35,6 @@ struct remote {
     struct tickets tickets;
 };
 
-static const struct engine_kind *kind_in_use;
-
-void pool_use_engine(const struct engine_kind *kind)
-{
-    kind_in_use = kind;
-}
-
-const struct engine_kind *pool_engine(void)
-{
-    return kind_in_use;
-}
-
 /* ---- One thread at a time (R4) ------------------------------------------------------------ */
 
 static bool try_enter(struct remote *m)
@@ -80,18 +68,11 @@ static void enter(struct piu_pool *pool)
 
 /* ---- The engine's life ---------------------------------------------------------------------- */
 
-static int engine_start(struct piu_pool *pool)
+static int start(struct piu_pool *pool)
 {
-    const struct pool_shared *p = pool->shared;
     struct remote *m = pool->remote;
     struct epoll_event event = {.events = EPOLLIN};
-    struct piu_pool_keywords keywords = {.struct_size = sizeof(keywords),
-                                         .processes = p->places,
-                                         .maxtasksperchild = p->maxtasksperchild,
-                                         .initializer = p->initializer,
-                                         .initarg = p->initarg,
-                                         .name = p->name};
-    int r = m->kind->start(&keywords, &m->engine);
+    int r = engine_start(m->kind, pool->shared, &m->engine);
 
     if (r < 0)
         return r;
@@ -101,7 +82,7 @@ static int engine_start(struct piu_pool *pool)
 }
 
 /* Not left to close(): a forked child may have the descriptor too. */
-static int engine_stop(struct remote *m, bool now, int64_t timeout)
+static int stop(struct remote *m, bool now, int64_t timeout)
 {
     int r;
 
@@ -134,9 +115,9 @@ int remote_start(struct piu_pool *pool, const struct engine_kind *kind)
     m->kind = kind;
     tickets_begin(&m->tickets);
     m->news = epoll_create1(EPOLL_CLOEXEC);
-    if (m->news < 0 || epoll_ctl(m->news, EPOLL_CTL_ADD, pool->shared->ended, &event) < 0)
+    if (m->news < 0 || epoll_ctl(m->news, EPOLL_CTL_ADD, pool->ended, &event) < 0)
         return -errno;
-    return engine_start(pool);
+    return start(pool);
 }
 
 struct remote *remote_free(struct remote *m)
@@ -155,7 +136,7 @@ static void pool_break(struct piu_pool *pool, uint64_t who)
 }
 
 /* No place is left, and so nothing that was out comes back (R2).  What is held was not. */
-static void engine_gone(struct piu_pool *pool, uint64_t who, const struct outcome *last)
+static void all_gone(struct piu_pool *pool, uint64_t who, const struct outcome *last)
 {
     struct outcome lost = {.how = RANGE_LOST, .death = last->death};
     struct remote *m = pool->remote;
@@ -168,10 +149,10 @@ static void engine_gone(struct piu_pool *pool, uint64_t who, const struct outcom
         ticket_end(pool->shared, who, t, &lost);
         ticket_free(&m->tickets, t);
     }
-    while (engine_stop(m, true, CLOCK_FOREVER) < 0)
+    while (stop(m, true, CLOCK_FOREVER) < 0)
         ;
     if (atomic_load(&pool->shared->state) < POOL_FINISHED &&
-        (++m->gone > GONE_MOST || engine_start(pool) < 0))
+        (++m->gone > GONE_MOST || start(pool) < 0))
         pool_break(pool, who);
 }
 
@@ -225,7 +206,7 @@ static bool take_news(struct piu_pool *pool, uint64_t who)
         n++;
     }
     if (r < 0)
-        engine_gone(pool, who, &o);
+        all_gone(pool, who, &o);
     return n == NEWS_MOST;
 }
 
@@ -320,7 +301,7 @@ static void work(struct piu_pool *pool, uint64_t who)
 
     /* before anything can end: what ends from now on is told again */
     if (atomic_load(&pool->shared->ended_wanted))
-        fd_event_drain(pool->shared->ended);
+        fd_event_drain(pool->ended);
     do {
         atomic_store(&pool->remote->wanted, 0);
         more = take_news(pool, who);
@@ -374,12 +355,12 @@ static int wait_for_news(struct piu_pool *pool, int64_t timeout)
 {
     struct remote *m = pool->remote;
     struct pollfd fds[2] = {
-        {.fd = pool->shared->poke, .events = POLLIN},
+        {.fd = pool->poke, .events = POLLIN},
         {.fd = m->engine ? m->kind->fd(m->engine) : -1, .events = POLLIN}};
     struct timespec ts = timespec_of(timeout);
     int r = ppoll(fds, 2, &ts, NULL) < 0 ? -errno : 0;
 
-    fd_event_drain(pool->shared->poke);
+    fd_event_drain(pool->poke);
     return r == -EINTR ? r : 0;
 }
 
@@ -424,7 +405,7 @@ int remote_stop(struct piu_pool *pool, bool now, int64_t timeout)
     int r;
 
     enter(pool);
-    r = engine_stop(pool->remote, now, timeout);
+    r = stop(pool->remote, now, timeout);
     leave(pool->remote);
     return r;
 }

@@ -136,20 +136,26 @@ static void publish(struct piu_pool *pool, struct job *j, bool was_spare)
 }
 
 /* Those of a range came as addresses. */
-static int codes_look_up(struct submission *s)
+static int range_codes(struct submission *s)
 {
     const struct range *range = s->wish.range;
     uint64_t *codes = &s->pool->shared->codes;
-    int r =
-        range ? code_add_address(codes, &range->run, &s->wish.code)
-              : code_look_up(s->pool, (code_function *)s->wish.task->run, &s->wish.code);
+    int r = code_add_address(codes, &range->run, &s->wish.code);
 
-    if (r < 0 || !s->function_code)
-        return r;
-    s->wish.call_at =
-        (uint32_t)((const char *)s->function_code - (const char *)s->wish.task);
-    return range ? code_add_address(codes, &range->call, s->function_code)
-                 : code_look_up(s->pool, s->function, s->function_code);
+    return r < 0 || !range->call_at
+               ? r
+               : code_add_address(codes, &range->call, s->function_code);
+}
+
+static int codes_look_up(struct submission *s)
+{
+    int r;
+
+    if (unlikely(s->wish.range))
+        return range_codes(s);
+    r = code_look_up(s->pool, (code_function *)s->wish.task->run, &s->wish.code);
+    return r < 0 || !s->function ? r
+                                 : code_look_up(s->pool, s->function, s->function_code);
 }
 
 /* The lock is held.  A large one is made without it. */
@@ -233,10 +239,12 @@ int pool_submit(struct piu_pool *pool, struct piu_task *task,
 int pool_submit_call(struct piu_pool *pool, struct piu_task *task,
                      code_function *function, uint64_t *code, struct piu_result *ret)
 {
-    struct submission s = {.pool = pool,
-                           .wish = {.task = task},
-                           .function = function,
-                           .function_code = code};
+    struct submission s = {
+        .pool = pool,
+        .wish = {.task = task,
+                 .call_at = (uint16_t)((const char *)code - (const char *)task)},
+        .function = function,
+        .function_code = code};
 
     return submit(&s, ret);
 }
@@ -244,7 +252,9 @@ int pool_submit_call(struct piu_pool *pool, struct piu_task *task,
 int pool_submit_range(struct piu_pool *pool, struct piu_task *task,
                       const struct range *range, struct piu_result *ret)
 {
-    struct submission s = {.pool = pool, .wish = {.task = task, .range = range}};
+    struct submission s = {
+        .pool = pool,
+        .wish = {.task = task, .range = range, .call_at = (uint16_t)range->call_at}};
 
     if (range->call_at)
         s.function_code = (uint64_t *)(void *)((char *)task + range->call_at);

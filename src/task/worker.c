@@ -30,10 +30,18 @@ void piu_task_progress(struct piu_task *self, size_t item)
                               memory_order_release);
 }
 
-/* Where item 0 is, or would be: a range begins behind it. */
-static void *array_at(uint64_t offset, uint64_t first, size_t size)
+static void *at_or_null(uint64_t offset)
 {
-    return offset ? (void *)((uintptr_t)arena.base + offset - first * size) : NULL;
+    return offset ? arena.base + offset : NULL;
+}
+
+/* A range begins behind item 0, and its arrays where that would be. */
+static void arrays_move(struct piu_task *task, uint64_t first)
+{
+    if (task->in)
+        task->in = (const void *)((uintptr_t)task->in - first * task->in_size);
+    if (task->out)
+        task->out = (void *)((uintptr_t)task->out - first * task->out_size);
 }
 
 static int copy_make(struct copy *copy, struct job *j, code_function *run)
@@ -49,8 +57,10 @@ static int copy_make(struct copy *copy, struct job *j, code_function *run)
     }
     memcpy((void *)copy->task, job_task(j), j->task_size);
     copy->task->run = (int (*)(struct piu_task *, size_t, size_t))run;
-    copy->task->in = array_at(j->in, j->first, copy->task->in_size);
-    copy->task->out = array_at(j->out, j->first, copy->task->out_size);
+    copy->task->in = at_or_null(j->in);
+    copy->task->out = at_or_null(j->out);
+    if (unlikely(j->first))
+        arrays_move(copy->task, j->first);
     return 0;
 }
 

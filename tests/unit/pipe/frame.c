@@ -17,7 +17,8 @@ static int buffer_reserve(struct buffer *b, size_t size)
 
     if (b->room - b->to >= size)
         return 0;
-    memmove(b->bytes, b->bytes + b->from, b->from ? used : 0);
+    if (b->from)
+        memmove(b->bytes, b->bytes + b->from, used);
     b->from = 0;
     b->to = used;
     if (b->room - used >= size)
