@@ -401,6 +401,11 @@ bool peer_rests(unsigned i)
     return strchr("SZ", process_state(peers[i])) != NULL;
 }
 
+bool peer_has_ended(unsigned i)
+{
+    return process_state(peers[i]) == 'Z';
+}
+
 void peer_kill(unsigned i)
 {
     CHECK_EQ(kill(peers[i], SIGKILL), 0);

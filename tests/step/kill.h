@@ -86,6 +86,7 @@ void peer_awaits_victim(void);
 void peer_join(unsigned i);
 pid_t peer_pid(unsigned i);
 bool peer_rests(unsigned i); /* it sleeps, or has ended */
+bool peer_has_ended(unsigned i);
 void peer_kill(unsigned i);
 void peer_stop(unsigned i);
 void peer_continue(unsigned i);
