@@ -1,9 +1,13 @@
 /* Held cells: before a word says so, a cell does. */
 #include "shm/cell.h"
 
+#include "os/clock.h"
 #include "shm/owner.h"
 
 #include <sched.h>
+
+/* All cells the same for so long: nobody is at them. */
+#define STANDSTILL (1 * SEC)
 
 int holder_get(struct holder *ret)
 {
@@ -82,19 +86,43 @@ static struct held *cell_choose(struct member *m, uint64_t into)
     return NULL;
 }
 
+struct look { /* at all cells of a member */
+    uint64_t seen;
+    int64_t deadline; /* of seeing the same */
+};
+
+/*
+ * As many threads as there are cells give a block away just now, and come on; or what the cells say
+ * was written over them.
+ */
+static bool cells_stand_still(const struct member *m, struct look *look)
+{
+    uint64_t seen = 1;
+
+    for (unsigned i = 0; i < HELD_CELLS; i++)
+        seen =
+            seen * 31 + (atomic_load(&m->held[i].block) ^ atomic_load(&m->held[i].into));
+    if (seen != look->seen)
+        *look = (struct look){seen, deadline_after(STANDSTILL)};
+    return deadline_left(look->deadline) == 0;
+}
+
 void cell_take(const struct holder *h, uint64_t block, uint64_t into)
 {
+    struct look look = {0};
     struct held *c;
 
     for (;;) {
         owner_enter(&h->m->held_lock, h->who);
         c = cell_choose(h->m, into);
+        if (unlikely(!c && into) && cells_stand_still(h->m, &look))
+            c = &h->m->held[0];
         if (likely(c))
             cell_fill(c, cell_value(h, block), into);
         owner_leave(&h->m->held_lock);
         if (likely(c || !into))
             return;
-        sched_yield(); /* as many threads as there are cells give a block away just now */
+        sched_yield();
     }
 }
 

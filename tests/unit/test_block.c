@@ -246,6 +246,29 @@ TEST(cells_that_were_written_over_bar_no_block_that_is_to_be_given)
     CHECK_EQ(block_free_from(from), 0);
 }
 
+TEST(cells_that_were_written_over_and_look_used_bar_it_not_for_ever)
+{
+    _Atomic uint64_t *from = new_family(2 * sizeof(*from));
+    void *block;
+
+    CHECK_EQ(block_new_into(64, from, &block), 0);
+    in_child_killed({
+        uint64_t who;
+        struct member *m;
+
+        CHECK_EQ(member_who(&who), 0);
+        m = member_of(who & ID_MASK);
+        for (unsigned i = 0; i < HELD_CELLS; i++) {
+            m->held[i].block = arena_offset(block);
+            m->held[i].into = arena_offset(from);
+        }
+        CHECK_EQ(block_new_into(64, from + 1, &(void *){NULL}), 0);
+    });
+    member_sweep_dead(false);
+    CHECK_EQ(block_free_from(from), 0);
+    CHECK_EQ(block_free_from(from + 1), 0);
+}
+
 struct orphans {
     _Atomic int count;
     _Atomic uint64_t block;
