@@ -167,6 +167,12 @@ int child_wait_end(const struct child *c, int64_t timeout)
     return c->pidfd < 0 ? 0 : pidfd_wait(c->pidfd, timeout);
 }
 
+bool child_has_execed(const struct child *c)
+{
+    return c->pidfd >= 0 && !member_seems_alive(c->id) &&
+           member_fate(c->id) == FATE_DIED && pidfd_wait(c->pidfd, 0) == -ETIMEDOUT;
+}
+
 /*
  * Did it end by its own will?  A claim that nobody came to is given back: a child that ended
  * before it joined, or a program that was executed and is no member (then exit() and _exit()

@@ -61,6 +61,8 @@ void child_be(uint64_t id, int witness);
 int child_watch(struct child *c, pid_t pid);
 /* Like child_join() without reaping: 0: it has ended. */
 int child_wait_end(const struct child *c, int64_t timeout);
+/* Its process runs on as another program: as a member it has died, and is swept. */
+bool child_has_execed(const struct child *c);
 /* It has ended, and this is known: NULL where it is not. */
 void child_set_death(struct child *c, const int *exitcode, const struct rusage *usage);
 

@@ -155,10 +155,15 @@ static void bury(struct nursery *n, unsigned place)
         pool_break(n);
 }
 
+/* One that a task made another program by exec is a worker no more: it is killed, and buried. */
 static void reap(struct nursery *n)
 {
     for (unsigned i = 0; i < n->places; i++) {
-        if (n->children[i].pid && child_join(&n->children[i], 0) == 0)
+        if (!n->children[i].pid)
+            continue;
+        if (child_has_execed(&n->children[i]))
+            kill(n->children[i].pid, SIGKILL);
+        if (child_join(&n->children[i], 0) == 0)
             bury(n, i);
     }
 }

@@ -91,6 +91,8 @@ void pool_look_after(struct piu_pool *pool)
     if (atomic_load(&pool->shared->state) >= POOL_FINISHED ||
         !atomic_compare_exchange_strong(&pool->reviving, &idle, 1))
         return;
+    if (child_has_execed(&pool->nursery))
+        pidfd_signal(pool->nursery.pidfd, SIGKILL);
     /* again: who ends the pool stores the state first, then waits for us */
     if (atomic_load(&pool->shared->state) < POOL_FINISHED &&
         child_join(&pool->nursery, 0) == 0)

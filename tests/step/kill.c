@@ -94,7 +94,7 @@ static bool is_ours(pid_t pid)
     for (unsigned i = 0; i < KILL_PEERS; i++)
         if (peers[i] == pid)
             return true;
-    return control->victim == pid;
+    return control->victim == pid || victim_is_hangman(pid);
 }
 
 static bool orphans_seen;
@@ -359,6 +359,25 @@ static void snapshot_restore(void)
 long kill_blocks(void)
 {
     return (long)block_count() - (long)blocks_before;
+}
+
+unsigned kill_living(void)
+{
+    uint32_t cursor = 0;
+    unsigned members = 0;
+
+    while (member_next(&cursor))
+        members++;
+    return members;
+}
+
+void kill_all_end(void)
+{
+    kill_orphans_end();
+    do /* those of a starter that lives on as another program are not ours to wait for */
+        member_sweep_dead(true);
+    while (kill_living() != 1 && sched_yield() == 0);
+    CHECK(block_check());
 }
 
 /* ---- Peers ----------------------------------------------------------------------------------- */
@@ -643,16 +662,24 @@ static bool run_one(enum how_to to, size_t n)
     return run_one(STEPS, n);
 }
 
-/* The survivor does all of it, and somebody is killed meanwhile, or not. */
+/* The survivor does all of it, and somebody is killed meanwhile. */
 static void run_inside(size_t n)
 {
+    const struct inside_order order = {c->inside, c->waits, n, kill_now.how};
     struct victim none = {0};
+    bool there;
 
     here.n = n;
     run_begin();
-    victim_inside(c->inside, n);
-    count->kills++;
+    victim_inside(&order, &trace);
     run_end(&none);
+    alarm((unsigned)plan->guard);
+    here.phase = "the victim does not end";
+    there = victim_inside_end();
+    alarm(0);
+    count->kills += there;
+    count->missed += !there && n != SIZE_MAX;
+    count->points += there && kill_now.how == DEATH_KILL;
 }
 
 /* ---- All of them ------------------------------------------------------------------------------ */
@@ -740,19 +767,28 @@ static void all_alone(void)
     }
 }
 
-/* How many points it passes is not the same each time: it waits, and others are about. */
+/* What a child becomes by exec before it is a member is no concern of piu's. */
+static enum death inside_death(size_t i)
+{
+    if (i % 16 == 5)
+        return DEATH_EXIT;
+    return i % 16 == 10 && c->inside != ROLE_CHILD ? DEATH_EXEC : DEATH_KILL;
+}
+
+/* How far it comes is not the same each time: it waits, and others are about. */
 static void all_inside(void)
 {
-    size_t many;
+    uint32_t *places = test_shared(TRACE_MAX * sizeof(*places));
+    size_t all, many;
 
     run_inside(SIZE_MAX);
-    *trace.count = victim_inside_passed();
-    CHECK(*trace.count > 20);
+    all = many = victim_inside_places(&trace, places);
+    CHECK(all > 20);
     if (plan->at != SIZE_MAX) {
+        kill_now.how = plan->how >= 0 ? (enum death)plan->how : DEATH_KILL;
         run_inside(plan->at);
         return;
     }
-    many = *trace.count;
     if (c->most && c->most < many)
         many = c->most;
     if (plan->budget && plan->budget < many)
@@ -761,8 +797,8 @@ static void all_inside(void)
         count->next[plan->share] = i + 1;
         if (i % plan->shares != plan->share)
             continue;
-        count->points++;
-        run_inside(spread(i, *trace.count - 1));
+        kill_now.how = inside_death(i / plan->shares);
+        run_inside(places[spread(i, all - 1)]);
     }
 }
 
@@ -898,10 +934,13 @@ static void begin(void)
     signal(SIGSEGV, crashed);
     signal(SIGBUS, crashed);
     control = test_shared(sizeof(*control));
+    CHECK_EQ(access(kill_idle_program(), X_OK), 0);
     trace = trace_new();
     other_trace = trace_new();
     a_work.forks = c->forks;
     CHECK(victims_record_alike(&trace, &other_trace));
+    if (c->inside)
+        victims_inside_begin();
 }
 
 /* Waiting for what does not come teaches a thread not to spin; its children inherit that. */

@@ -19,7 +19,7 @@
  * killed after its n-th of `operation`, B goes on to its end and is killed there.
  * With `then` there is a second victim, too: when A is dead, B is killed after its m-th of `then`.
  * With `inside` the check does it all, and one of the processes that piu itself starts meanwhile is
- * killed at its n-th crash point: the first that is what `inside` says.
+ * killed: the first that is what `inside` says; with `waits` only once victim_inside_opens().
  * With `twin` the structure is broken on purpose, and there must be a violation.
  */
 #ifndef STEP_KILL_H
@@ -45,6 +45,7 @@ struct kill_case {
     void (*then)(void *state);
     void (*check)(void *state);
     enum role inside;
+    bool waits;
     unsigned ways; /* of checking, see kill_now.way; 0: one */
     size_t most;   /* instructions, spread over all of a long way; 0: each */
     bool forks;    /* the victim does, or blocks signals */
@@ -99,6 +100,8 @@ uint64_t kill_who(void); /* the caller, as member_who() says */
 
 /* block_count() of now less that before set_up(). */
 long kill_blocks(void);
+unsigned kill_living(void); /* members */
+void kill_all_end(void);    /* what was started: the survivor is alone then */
 
 /* ---- Between the harness and its victims ------------------------------------------------- */
 

@@ -69,8 +69,7 @@ static bool is_named(const struct kill_case *c)
 
 static bool is_due(const struct kill_case *c)
 {
-    if (!is_named(c) || c->twin != (options.mode == SELFTEST) ||
-        (c->inside && !victims_have_roles()))
+    if (!is_named(c) || c->twin != (options.mode == SELFTEST))
         return false;
     if (plan.at != SIZE_MAX || options.mode == SELFTEST)
         return true;
@@ -115,6 +114,8 @@ static pid_t share_start(const struct kill_case *c, unsigned share,
     }
     if (pid == 0) {
         setpgid(0, 0); /* a Ctrl-C is ours: we stop it */
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
         plan.share = share;
         kill_job(c, &plan, count);
     }

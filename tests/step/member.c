@@ -40,16 +40,6 @@ static void dead_with_more_than_cells(void *state)
     in_child_killed({ leave_a_mess(state, HELD_CELLS + 3); });
 }
 
-static unsigned living(void)
-{
-    uint32_t cursor = 0;
-    unsigned count = 0;
-
-    while (member_next(&cursor))
-        count++;
-    return count;
-}
-
 /* Once an exec'ed victim's process has ended, too, the survivor is alone. */
 static void it_is_dead(void *state)
 {
@@ -58,7 +48,7 @@ static void it_is_dead(void *state)
     if (s->id)
         CHECK_EQ(member_fate(s->id), FATE_DIED);
     member_sweep_dead(true);
-    CHECK_EQ(living(), 1);
+    CHECK_EQ(kill_living(), 1);
 }
 
 static void what_it_had_is_back(void *state)
@@ -226,7 +216,7 @@ static void it_left_or_died(void *state)
     CHECK(fate == FATE_LEFT || (fate == FATE_DIED && !kill_now.ended));
     member_sweep_dead(true);
     CHECK_EQ(member_fate(s->id), fate);
-    CHECK_EQ(living(), 1);
+    CHECK_EQ(kill_living(), 1);
     CHECK_EQ(kill_blocks(), 0);
 }
 
@@ -255,7 +245,7 @@ static void the_child_has_left(void *state)
     if (s->id && s->id != s->claimed)
         CHECK_EQ(member_fate(s->id), FATE_LEFT);
     member_sweep_dead(true);
-    CHECK_EQ(living(), 1);
+    CHECK_EQ(kill_living(), 1);
 }
 
 static void note_self(void *state)

@@ -1,6 +1,8 @@
 /* What -fsanitize=thread and --wrap call: a crash point, then what was asked for. */
 #include "points.h"
 
+#include "roles.h"
+
 #include <linux/futex.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -204,5 +206,13 @@ void crash_point_in_call(void *where)
 #else
 #error "say here how a call is wrapped on this machine"
 #endif
+
+/* It has roles to give. */
+pid_t __wrap_fork(void);
+pid_t __wrap_fork(void)
+{
+    crash_point(HERE);
+    return role_fork();
+}
 
 #include "wrapped.h" /* CALL(name) for each, from tests/fault/calls.h */

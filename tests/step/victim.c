@@ -2,6 +2,7 @@
 #include "victim.h"
 
 #include "kill.h"
+#include "ptrace.h"
 #include "self_step.h"
 #include "symbol.h"
 
@@ -41,7 +42,7 @@ const char *trace_name(const struct trace *t, size_t n)
 }
 
 /* Where a child stands before its first and behind its last instruction: behind the trap. */
-static __attribute__((noinline)) void trap(void)
+__attribute__((noinline)) void trap(void)
 {
     __asm__ volatile("int3" ::: "memory");
 }
@@ -73,23 +74,41 @@ static uint64_t stopped_at(pid_t pid)
 }
 
 /* Until it stops; SIGTRAPs are ours, other signals are its own.  false: it has ended. */
+static bool stops(struct victim *v, long *ret_signal)
+{
+    int status;
+
+    CHECK_EQ(waitpid(v->pid, &status, WUNTRACED), v->pid);
+    if (!WIFSTOPPED(status)) {
+        v->pid = 0;
+        return false;
+    }
+    *ret_signal = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
+    if (status >> 16 != PTRACE_EVENT_STOP || *ret_signal == 0)
+        return true;
+    /* stopped by SIGSTOP, as it would be without us: until SIGCONT */
+    CHECK(ptrace(PTRACE_LISTEN, v->pid, NULL, NULL) == 0 || errno == ESRCH);
+    return stops(v, ret_signal);
+}
+
 static bool go_on(struct victim *v, int request)
 {
     long signal = 0;
-    int status;
 
-    for (;;) {
+    do {
         if (ptrace(request, v->pid, NULL, signal) < 0)
             CHECK_EQ(errno, ESRCH); /* something killed it, as piu does with daemons */
-        CHECK_EQ(waitpid(v->pid, &status, 0), v->pid);
-        if (!WIFSTOPPED(status)) {
-            v->pid = 0;
+        if (!stops(v, &signal))
             return false;
-        }
-        if (WSTOPSIG(status) == SIGTRAP)
-            return true;
-        signal = WSTOPSIG(status);
-    }
+    } while (signal);
+    return true;
+}
+
+bool victim_stands(struct victim *v)
+{
+    long signal;
+
+    return stops(v, &signal) && (signal == 0 || go_on(v, PTRACE_CONT));
 }
 
 /* Until it stops: before its first instruction, or with its `trace` full. */
@@ -196,7 +215,7 @@ static struct seen *seen_begin(size_t count, unsigned *ret_bits)
     return table;
 }
 
-static void trace_plan(const struct trace *t)
+void trace_plan(const struct trace *t)
 {
     unsigned bits;
     struct seen *table = seen_begin(*t->count, &bits);
@@ -247,8 +266,7 @@ static bool would_sleep(struct victim *v, uint64_t at)
     return call_would_sleep(r.rax, r.rsi);
 }
 
-/* In single steps by ptrace. */
-static void steps_record(struct victim *v, const struct trace *t, size_t limit)
+void steps_record(struct victim *v, const struct trace *t, size_t limit)
 {
     uint64_t at = v->end; /* the first instruction lies behind the trap, as the last */
     size_t count = 0;
@@ -392,8 +410,10 @@ void victim_die(struct victim *v, enum death how)
     } else {
         call_under(v, SYS_execve, (uint64_t)(uintptr_t)kill_idle_program(),
                    (uint64_t)(uintptr_t)argv, (uint64_t)(uintptr_t)(argv + 1));
-        CHECK(go_on(v, PTRACE_CONT)); /* the kernel's trap behind an exec */
-        CHECK_EQ(ptrace(PTRACE_DETACH, v->pid, NULL, NULL), 0);
+        if (go_on(
+                v,
+                PTRACE_CONT)) /* the kernel's trap behind an exec; else it was killed for it */
+            CHECK(ptrace(PTRACE_DETACH, v->pid, NULL, NULL) == 0 || errno == ESRCH);
     }
 }
 
@@ -408,19 +428,4 @@ void victim_reap(struct victim *v)
         CHECK_EQ(waitpid(v->pid, &status, 0), v->pid);
     while (WIFSTOPPED(status));
     v->pid = 0;
-}
-
-bool victims_have_roles(void)
-{
-    return false;
-}
-
-void victim_inside(enum role role, size_t n)
-{
-    (void)role, (void)n;
-}
-
-size_t victim_inside_passed(void)
-{
-    return 0;
 }

@@ -21,8 +21,8 @@
 
 enum death { DEATH_KILL, DEATH_EXIT, DEATH_EXEC, DEATHS };
 
-/* Victims that are not the harness's own children: at crash points only. */
-enum role { ROLE_NONE, ROLE_NURSERY, ROLE_WORKER };
+/* Victims that piu itself starts.  ROLE_CHILD: whatever is forked, from its first instruction. */
+enum role { ROLE_NONE, ROLE_NURSERY, ROLE_WORKER, ROLE_ZYGOTE, ROLE_CHILD };
 
 struct work {
     void (*prepare)(void *argument); /* before it can be stopped; may be NULL */
@@ -73,9 +73,24 @@ bool victim_step_to(struct victim *v, const struct trace *t, size_t n);
 void victim_die(struct victim *v, enum death how);
 void victim_reap(struct victim *v); /* whatever it is by now */
 
-/* The next one that becomes this is killed at its n-th point. */
-bool victims_have_roles(void);
-void victim_inside(enum role role, size_t n);
-size_t victim_inside_passed(void); /* points; it may live on */
+/* ---- One that piu starts: inside.c, victim_points.c --------------------------------------- */
+
+/* The next one that becomes this is killed at its n-th place. */
+struct inside_order {
+    enum role role;
+    bool waits; /* counted is from victim_inside_opens() on */
+    size_t n;   /* SIZE_MAX: its way is recorded, and it lives on */
+    enum death how;
+};
+
+void victims_inside_begin(void); /* once, before the survivor is a member */
+void victim_inside(const struct inside_order *order, const struct trace *t);
+/* By any process.  A ROLE_CHILD is the next to be forked; the others are there, and rest. */
+void victim_inside_opens(void);
+bool victim_inside_end(void); /* false: it did not come there */
+/* Where it can be killed: the n of a trace. */
+size_t victim_inside_places(const struct trace *t, uint32_t *ret);
+/* Of the survivor's children that which is the harness's own. */
+bool victim_is_hangman(pid_t pid);
 
 #endif

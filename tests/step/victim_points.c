@@ -1,9 +1,8 @@
 /* Victims that stop themselves at a crash point: see points.h. */
 #include "kill.h"
 #include "points.h"
+#include "roles.h"
 #include "symbol.h"
-
-#include "task/pool.h"
 
 #include <limits.h>
 #include <sys/mman.h>
@@ -17,14 +16,17 @@ struct orders {
     _Atomic size_t passed;      /* points, when it stopped last */
     _Atomic bool ended;
     /* of the one that is inside */
-    _Atomic int role;
-    _Atomic size_t role_goal, role_passed;
+    struct inside_order inside;
+    _Atomic pid_t inside_pid; /* 0: none yet */
+    _Atomic bool inside_open, inside_there;
+    _Atomic size_t inside_passed;
 };
 
 static struct orders *orders;
 static pid_t counting; /* a victim, between its first point and its last; 0: nobody */
 static size_t passed;
 static bool inside;
+static size_t *inside_count; /* where its way is recorded */
 
 const char *victims_way(void)
 {
@@ -57,27 +59,47 @@ const char *trace_name(const struct trace *t, size_t n)
     return n < *t->count ? symbol_name(t->at[n]) : "its end";
 }
 
+pid_t __real_getpid(void); /* not the wrapped one, which comes back here */
+
 /* ---- In the victim ------------------------------------------------------------------------ */
+
+static void die(enum death how)
+{
+    static char *argv[] = {(char *)(uintptr_t) "idle", NULL};
+
+    switch (how) {
+    case DEATH_EXIT:
+        _exit(0);
+    case DEATH_EXEC:
+        execve(kill_idle_program(), argv, argv + 1);
+        _exit(127);
+    default:
+        kill(getpid(), SIGKILL);
+    }
+}
 
 /* Until SIGCONT; then it may be its end. */
 static void stand(void)
 {
-    static char *argv[] = {(char *)(uintptr_t) "idle", NULL};
+    int death;
 
     atomic_store(&orders->passed, passed);
     raise(SIGSTOP);
-    switch (atomic_load(&orders->death)) {
-    case 1 + DEATH_EXIT:
-        _exit(0);
-    case 1 + DEATH_EXEC:
-        execve(kill_idle_program(), argv, argv + 1);
-        _exit(127);
-    default:
-        return;
-    }
+    death = atomic_load(&orders->death);
+    if (death)
+        die((enum death)(death - 1));
 }
 
-pid_t __real_getpid(void); /* not the wrapped one, which comes back here */
+static void point_inside(void)
+{
+    if (!orders->inside_open)
+        return;
+    if (passed++ == orders->inside.n) {
+        orders->inside_there = true;
+        die(orders->inside.how);
+    }
+    orders->inside_passed = passed < TRACE_MAX ? passed : TRACE_MAX;
+}
 
 static void point(void *where, bool waits)
 {
@@ -87,16 +109,14 @@ static void point(void *where, bool waits)
     if (!self || self != __real_getpid()) /* a child of its own does not count */
         return;
     counting = 0; /* not what is done in here */
+    record = atomic_load(&orders->record);
+    if (record && passed < TRACE_MAX && (!inside || orders->inside_open))
+        record[passed] = (uint64_t)(uintptr_t)where;
     if (inside) {
-        atomic_store(&orders->role_passed, ++passed);
-        if (passed > atomic_load(&orders->role_goal))
-            kill(self, SIGKILL);
+        point_inside();
         counting = self;
         return;
     }
-    record = atomic_load(&orders->record);
-    if (record && passed < TRACE_MAX)
-        record[passed] = (uint64_t)(uintptr_t)where;
     if (passed == atomic_load(&orders->goal) ||
         (waits && atomic_load(&orders->until_waits)))
         stand();
@@ -252,47 +272,61 @@ void victim_reap(struct victim *v)
 
 /* ---- One that is inside ------------------------------------------------------------------------ */
 
-bool victims_have_roles(void)
+void victims_inside_begin(void)
 {
-    return true;
+    roles_new();
 }
 
-void victim_inside(enum role role, size_t n)
+bool victim_is_hangman(pid_t pid)
 {
-    atomic_store(&orders->role_goal, n);
-    atomic_store(&orders->role_passed, 0);
-    atomic_store(&orders->role, (int)role);
+    (void)pid;
+    return false;
 }
 
-size_t victim_inside_passed(void)
+void victim_inside(const struct inside_order *order, const struct trace *t)
 {
-    return atomic_load(&orders->role_passed);
+    orders->inside = *order;
+    orders->record = order->n == SIZE_MAX ? t->at : NULL;
+    orders->inside_open = !order->waits;
+    orders->inside_there = false;
+    orders->inside_pid = 0;
+    orders->inside_passed = 0;
+    if (order->n == SIZE_MAX)
+        inside_count = t->count;
+    if (!order->waits || order->role != ROLE_CHILD)
+        role_is_wanted(order->role);
 }
 
-/* The first one that comes with this role. */
-static void role_begin(enum role role)
+void victim_inside_opens(void)
 {
-    int expected = (int)role;
+    if (orders->inside.role == ROLE_CHILD)
+        role_is_wanted(ROLE_CHILD);
+    else
+        test_wait_until(orders->inside_pid &&
+                        strchr("SZ", process_state(orders->inside_pid)));
+    orders->inside_open = true;
+}
 
-    if (!orders || !atomic_compare_exchange_strong(&orders->role, &expected, ROLE_NONE))
-        return;
+bool victim_inside_end(void)
+{
+    role_is_wanted(ROLE_NONE);
+    orders->record = NULL;
+    if (orders->inside.n == SIZE_MAX)
+        *inside_count = orders->inside_passed;
+    return orders->inside_there;
+}
+
+size_t victim_inside_places(const struct trace *t, uint32_t *ret)
+{
+    for (size_t n = 0; n < *t->count; n++)
+        ret[n] = (uint32_t)n;
+    return *t->count;
+}
+
+void role_begins(void)
+{
     inside = true;
     passed = 0;
+    orders->inside_pid = getpid();
     counting = getpid();
-}
-
-_Noreturn void __real_nursery_main(struct pool_shared *p);
-_Noreturn void __wrap_nursery_main(struct pool_shared *p);
-_Noreturn void __wrap_nursery_main(struct pool_shared *p)
-{
-    role_begin(ROLE_NURSERY);
-    __real_nursery_main(p);
-}
-
-_Noreturn void __real_worker_main(struct pool_shared *p, unsigned place);
-_Noreturn void __wrap_worker_main(struct pool_shared *p, unsigned place);
-_Noreturn void __wrap_worker_main(struct pool_shared *p, unsigned place)
-{
-    role_begin(ROLE_WORKER);
-    __real_worker_main(p, place);
 }

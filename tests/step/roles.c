@@ -1,0 +1,68 @@
+#include "roles.h"
+
+#include "kill.h"
+
+#include "task/pool.h"
+#include "task/offspring.h"
+
+static _Atomic int *wanted;
+
+void roles_new(void)
+{
+    wanted = test_shared(sizeof(*wanted));
+}
+
+void role_is_wanted(enum role role)
+{
+    atomic_store(wanted, (int)role);
+}
+
+static bool is_wanted(enum role role)
+{
+    int expected = (int)role;
+
+    return wanted && atomic_compare_exchange_strong(wanted, &expected, ROLE_NONE);
+}
+
+static void become(enum role role)
+{
+    if (is_wanted(role))
+        role_begins();
+}
+
+pid_t __real_fork(void);
+
+pid_t role_fork(void)
+{
+    bool chosen =
+        is_wanted(ROLE_CHILD); /* not by the child: another may be wanted by then */
+    pid_t pid = __real_fork();
+
+    if (pid == 0 && chosen)
+        role_begins();
+    return pid;
+}
+
+_Noreturn void __real_nursery_main(struct pool_shared *p);
+_Noreturn void __wrap_nursery_main(struct pool_shared *p);
+_Noreturn void __wrap_nursery_main(struct pool_shared *p)
+{
+    become(ROLE_NURSERY);
+    __real_nursery_main(p);
+}
+
+_Noreturn void __real_worker_main(struct pool_shared *p, unsigned place);
+_Noreturn void __wrap_worker_main(struct pool_shared *p, unsigned place);
+_Noreturn void __wrap_worker_main(struct pool_shared *p, unsigned place)
+{
+    become(ROLE_WORKER);
+    __real_worker_main(p, place);
+}
+
+_Noreturn void __real_zygote_main(struct zygote *z);
+_Noreturn void __wrap_zygote_main(struct zygote *z);
+_Noreturn void __wrap_zygote_main(struct zygote *z)
+{
+    become(ROLE_ZYGOTE);
+    __real_zygote_main(z);
+}
