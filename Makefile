@@ -42,16 +42,15 @@ compat: all
 	@PYTHONPATH=$(CURDIR)/$(build)/python tests/python/compat/run.py \
 		$(build)/compat-env/bin/python $(ONLY)
 
-# SIGKILL at every instruction: docs/design/proof.md.  ONLY=lock: of that structure
+# SIGKILL at every instruction: docs/design/proof.md.  ONLY=lock: of that structure; SECONDS=60
 kill: all
-	@$(build)/tests/step/kill $(ONLY)
-	@$(if $(ONLY),,$(build)/tests/step/kill_points pool/worker pool/nursery)
+	@$(build)/tests/step/kill $(if $(SECONDS),--seconds $(SECONDS)) $(ONLY)
 
 kill-quick: all
 	@$(build)/tests/step/kill --quick $(ONLY)
 
 kill-pairs: all
-	@$(build)/tests/step/kill --pairs $(ONLY)
+	@$(build)/tests/step/kill --pairs $(if $(SECONDS),--seconds $(SECONDS)) $(ONLY)
 
 kill-selftest: all
 	@$(build)/tests/step/kill --selftest $(ONLY)

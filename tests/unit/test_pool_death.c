@@ -88,6 +88,16 @@ static int three_is_deadly(int x)
     return x + 1;
 }
 
+static void become_sleep(void)
+{
+    execlp("sleep", "sleep", "1000", (char *)NULL);
+}
+
+TEST(a_worker_that_becomes_another_program_is_ended_and_its_item_lost)
+{
+    check_lost(become_sleep, -SIGKILL, 1);
+}
+
 TEST(a_plain_map_names_its_losses_by_get_and_keeps_the_callers_values)
 {
     struct piu_pool *pool = pool_of(1);
