@@ -1,13 +1,10 @@
-/* Holding: entries in the ledgers of members, and what a fork and an end do with them. */
-#include "flow/ledger.h"
+/* Holding: entries in the ledgers of members, and what the end of one does with them. */
+#include "flow/bequest.h"
 
 #include "flow/queue.h"
-#include "os/coverage.h"
-#include "os/fd.h"
 #include "os/wiped.h"
 #include "shm/heap.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,11 +12,6 @@
 #define NO_ENTRY UINT32_MAX
 
 struct ledger ledger_mine;
-
-/* For a child that is being forked: offset of its block; 0: there is nothing to inherit. */
-static uint64_t bequest;
-static int bequest_witness = -1; /* and what it would be slow to make (member_witness) */
-static bool fork_has_turn;
 
 /*
  * 1 while a thread of this process is at ledger_mine, or forks: a child must find it whole.  Wiped,
@@ -36,14 +28,14 @@ static bool turn_try(void)
     return atomic_compare_exchange_strong(busy, &idle, 1);
 }
 
-static void turn_take(void)
+void ledger_turn_take(void)
 {
     while (!turn_try())
         sched_yield();
 }
 
 /* Not for ever: the fork may come from a signal handler that interrupted whoever has it. */
-static bool turn_take_to_fork(void)
+bool ledger_turn_take_to_fork(void)
 {
     int64_t deadline = deadline_after(TURN_LASTS);
 
@@ -55,20 +47,20 @@ static bool turn_take_to_fork(void)
     return true;
 }
 
-static void turn_give(void)
+void ledger_turn_give(void)
 {
     atomic_store(busy, 0);
 }
 
 /* ---- Entries ------------------------------------------------------------------------------ */
 
-static ledger_entry *entry_in(const uint64_t *parts, uint32_t number)
+ledger_entry *ledger_entry_at(uint32_t number)
 {
     uint64_t index;
     unsigned part = part_of(number, &index);
-    ledger_entry *first = part < HANDLE_PARTS
-                              ? arena_at(parts[part], part_size(part) * sizeof(*first))
-                              : NULL;
+    ledger_entry *first = part < HANDLE_PARTS ? arena_at(ledger_mine.parts[part],
+                                                         part_size(part) * sizeof(*first))
+                                              : NULL;
 
     return first ? first + index : NULL;
 }
@@ -104,7 +96,7 @@ static int ledger_grow(void)
     if (r < 0)
         return r;
     for (uint32_t i = (uint32_t)part_size(part); i-- > 0;) {
-        atomic_store(entry_in(ledger_mine.parts, ledger_mine.count + i),
+        atomic_store(ledger_entry_at(ledger_mine.count + i),
                      ENTRY_FREE | ledger_mine.free);
         ledger_mine.free = ledger_mine.count + i;
     }
@@ -115,9 +107,8 @@ static int ledger_grow(void)
 /* The list of free entries leads through shared memory: somebody may have written over it. */
 static bool next_is_free(void)
 {
-    const ledger_entry *place = ledger_mine.free < ledger_mine.count
-                                    ? entry_in(ledger_mine.parts, ledger_mine.free)
-                                    : NULL;
+    const ledger_entry *place =
+        ledger_mine.free < ledger_mine.count ? ledger_entry_at(ledger_mine.free) : NULL;
 
     return place && atomic_load(place) & ENTRY_FREE;
 }
@@ -139,9 +130,9 @@ int ledger_begin(void)
 {
     int r;
 
-    turn_take();
+    ledger_turn_take();
     r = ledger_ready();
-    turn_give();
+    ledger_turn_give();
     return r;
 }
 
@@ -150,7 +141,7 @@ static void hold_fill(struct handle_table *t, struct piu_hold *ret, struct cell 
                       uint64_t number)
 {
     uint32_t entry = ledger_mine.free;
-    ledger_entry *place = entry_in(ledger_mine.parts, entry);
+    ledger_entry *place = ledger_entry_at(entry);
 
     ledger_mine.free = (uint32_t)atomic_load(place);
     ledger_mine.held++;
@@ -170,19 +161,19 @@ static struct handle_table *ledger_enter(int *ret_error)
     struct handle_table *t;
     int r;
 
-    turn_take();
+    ledger_turn_take();
     r = ledger_ready();
     t = r == 0 ? handles_enter() : NULL;
     *ret_error = r < 0 ? r : t ? 0 : -errno;
     if (!t)
-        turn_give();
+        ledger_turn_give();
     return t;
 }
 
 static void ledger_leave(struct handle_table *t)
 {
     handles_leave(t);
-    turn_give();
+    ledger_turn_give();
 }
 
 int piu_hold_new(struct piu_hold *ret, enum piu_kind kind, size_t size)
@@ -250,8 +241,7 @@ int piu_hold_drop(struct piu_hold *hold)
     t = ledger_enter(&r);
     if (!t)
         return r;
-    place =
-        hold->entry < ledger_mine.count ? entry_in(ledger_mine.parts, hold->entry) : NULL;
+    place = hold->entry < ledger_mine.count ? ledger_entry_at(hold->entry) : NULL;
     if (place && atomic_load(place) == hold->handle.number + 1)
         c = cell_at(t, hold->handle.number);
     if (c) {
@@ -274,13 +264,8 @@ static uint64_t entries_in(const struct ledger_block *b)
     return size > sizeof(*b) ? (size - sizeof(*b)) / sizeof(ledger_entry) : 0;
 }
 
-static bool names_cell(uint64_t value)
-{
-    return value && !(value & ENTRY_FREE);
-}
-
 /* The caller's own: entry by entry; who is killed at it leaves the rest to the sweep of itself. */
-static void block_give_back(struct ledger_block *b)
+void ledger_block_give_back(struct ledger_block *b)
 {
     for (uint64_t i = 0, count = entries_in(b); i < count; i++) {
         uint64_t value = atomic_load(&b->entries[i]);
@@ -288,7 +273,7 @@ static void block_give_back(struct ledger_block *b)
         struct cell *c;
         bool ends;
 
-        if (!names_cell(value) || !(t = handles_enter()))
+        if (!entry_names_cell(value) || !(t = handles_enter()))
             continue;
         c = cell_at(t, value - 1);
         ends = c && atomic_load(&c->refs) && cell_count(t, c, -1, &b->entries[i], 0);
@@ -297,175 +282,6 @@ static void block_give_back(struct ledger_block *b)
             cell_end(c);
     }
     block_free(b);
-}
-
-/* ---- The list of bequests --------------------------------------------------------------- */
-
-/* In the gate: the word that names `b`; NULL: none does. */
-static _Atomic uint64_t *link_to(struct handle_table *t, const struct ledger_block *b)
-{
-    _Atomic uint64_t *link = &t->bequests;
-
-    for (uint64_t bound = heap_blocks_most(); bound; bound--) {
-        struct ledger_block *at = arena_at(atomic_load(link), sizeof(*at));
-
-        if (!at || at == b)
-            return at ? link : NULL;
-        link = &at->next;
-    }
-    return NULL;
-}
-
-/* In the gate: out of the list, and the caller's.  Killed between: it is the family's again. */
-static bool bequest_take(struct handle_table *t, struct ledger_block *b)
-{
-    _Atomic uint64_t *link = link_to(t, b);
-
-    if (!link || block_take(b, BLOCK_LEDGER, link) < 0)
-        return false;
-    atomic_store(link, atomic_load(&b->next));
-    block_aim(b, NULL);
-    return true;
-}
-
-static struct ledger_block *bequest_overdue(struct handle_table *t)
-{
-    struct ledger_block *b = arena_at(atomic_load(&t->bequests), sizeof(*b));
-    int64_t now = b ? clock_now() : 0;
-    uint64_t bound = heap_blocks_most();
-
-    while (b && bound-- &&
-           (atomic_load(&b->made) > now || now - atomic_load(&b->made) < BEQUEST_LASTS))
-        b = arena_at(atomic_load(&b->next), sizeof(*b));
-    return b;
-}
-
-/* Nobody came for them. */
-static void bequests_give_back(void)
-{
-    struct ledger_block *b;
-
-    do {
-        struct handle_table *t = handles_enter();
-
-        if (!t)
-            return;
-        b = bequest_overdue(t);
-        if (b && !bequest_take(t, b))
-            b = NULL;
-        handles_leave(t);
-        if (b)
-            block_give_back(b);
-    } while (b);
-}
-
-/* ---- Fork ----------------------------------------------------------------------------------- */
-
-/* In the gate. */
-static void bequest_fill(struct handle_table *t, struct ledger_block *b)
-{
-    for (uint32_t i = 0; i < ledger_mine.count; i++) {
-        uint64_t value = atomic_load(entry_in(ledger_mine.parts, i));
-        struct cell *c = names_cell(value) ? cell_at(t, value - 1) : NULL;
-
-        if (c)
-            cell_count(t, c, 1, &b->entries[i], value);
-        else
-            atomic_store(&b->entries[i], value);
-    }
-}
-
-/* In the gate: in the list before it is filled, so it is found whenever one is killed. */
-static int bequest_make(struct handle_table *t)
-{
-    size_t size = sizeof(struct ledger_block) + ledger_mine.count * sizeof(ledger_entry);
-    struct ledger_block *b;
-    void *block;
-    int r = block_new(size, BLOCK_SCRATCH, &t->bequests, &block);
-
-    if (r < 0)
-        return r;
-    b = block;
-    memset(b, 0, block_size(b));
-    atomic_store(&b->made, clock_now());
-    atomic_store(&b->next, atomic_load(&t->bequests));
-    atomic_store(&t->bequests, arena_offset(b));
-    block_give(b);
-    bequest_fill(t, b);
-    bequest = arena_offset(b);
-    return 0;
-}
-
-static void before_fork(void)
-{
-    struct handle_table *t;
-    uint64_t who;
-
-    bequest = 0;
-    fork_has_turn = turn_take_to_fork();
-    if (!fork_has_turn || ledger_mine.held == 0 || ledger_mine.pid != getpid() ||
-        member_who(&who) < 0 || handles_are_entered_by(who) || !(t = handles_enter()))
-        return;
-    (void)bequest_make(t); /* no memory: the child will not hold anything */
-    handles_leave(t);
-    if (bequest && !member_expects() && member_witness(&bequest_witness) == 0)
-        member_expect(0, bequest_witness);
-}
-
-static void witness_forget(void)
-{
-    if (bequest_witness >= 0)
-        member_expect(0, -1);
-    bequest_witness = -1;
-}
-
-static void after_fork_in_starter(void)
-{
-    fd_close(bequest_witness);
-    witness_forget();
-    if (fork_has_turn)
-        turn_give();
-    if (bequest)
-        bequests_give_back();
-}
-
-/* One flat block stands for all parts. */
-static void bequest_adopt(struct ledger_block *b)
-{
-    uint64_t offset = arena_offset(b->entries);
-
-    for (unsigned part = 0; part < HANDLE_PARTS; part++) {
-        ledger_mine.parts[part] = offset;
-        offset += part_size(part) * sizeof(ledger_entry);
-        if (offset >= arena_offset(b->entries) + ledger_mine.count * sizeof(ledger_entry))
-            break;
-    }
-    ledger_mine.pid = getpid();
-}
-
-static void after_fork_in_child(void)
-{
-    struct ledger_block *b = bequest ? arena_at(bequest, sizeof(*b)) : NULL;
-    struct handle_table *t;
-    bool taken;
-
-    if (!b)
-        return;
-    t = handles_enter();
-    if (!t)
-        fd_close(bequest_witness);
-    witness_forget();
-    if (!t) { /* no member, for want of descriptors, say: but it uses what it inherited */
-        atomic_store(&b->made, INT64_MAX);
-        return;
-    }
-    taken = bequest_take(t, b);
-    handles_leave(t);
-    if (!taken) {
-        coverage_save();
-        _exit(EXIT_DISINHERITED);
-    }
-    bequest_adopt(b);
 }
 
 /* ---- The end of a member --------------------------------------------------------------- */
@@ -484,39 +300,34 @@ static bool ledger_orphan(void *block, uint64_t dead_id, bool died)
     if (block_inherit(block, dead_id, BLOCK_LEDGER) < 0 || !(t = handles_enter()))
         return true; /* another sweep has it */
     handles_leave(t);
-    block_give_back(block);
+    ledger_block_give_back(block);
     cells_end_of(dead_id & ID_MASK);
     bequests_give_back();
     return true;
 }
 
+uint64_t ledger_block_count(const struct ledger_block *b)
+{
+    uint64_t sum = 0;
+
+    for (uint64_t i = 0, count = entries_in(b); i < count; i++)
+        sum += entry_names_cell(atomic_load(&b->entries[i]));
+    return sum;
+}
+
 static void count_block(void *block, uint64_t owner, void *argument)
 {
-    struct ledger_block *b = block;
     uint64_t *sum = argument;
 
     (void)owner;
-    for (uint64_t i = 0, count = entries_in(b); i < count; i++)
-        *sum += names_cell(atomic_load(&b->entries[i]));
+    *sum += ledger_block_count(block);
 }
 
 uint64_t ledgers_count(void)
 {
-    struct handle_table *t = handles_enter();
-    uint64_t count = 0;
+    uint64_t count = bequests_count();
 
     block_each(BLOCK_LEDGER, count_block, &count);
-    for (uint64_t at = t ? atomic_load(&t->bequests) : 0; at;) {
-        struct ledger_block *b = arena_at(at, sizeof(*b));
-
-        if (!b)
-            break;
-        if (block_purpose(b) != BLOCK_LEDGER)
-            count_block(b, 0, &count);
-        at = atomic_load(&b->next);
-    }
-    if (t)
-        handles_leave(t);
     return count;
 }
 
@@ -524,12 +335,11 @@ uint64_t ledgers_count(void)
 
 static _Atomic uint32_t not_wiped;
 
-/* After member.c's: so its handlers for fork come first in the child, and last in the starter. */
+/* Before bequest.c's, whose handlers for fork take the turn. */
 __attribute__((constructor(102))) static void ledger_open(void)
 {
     void *page;
 
     busy = wiped_new(4096, &page) == 0 ? page : &not_wiped;
     block_on_orphan(BLOCK_LEDGER, ledger_orphan);
-    pthread_atfork(before_fork, after_fork_in_starter, after_fork_in_child);
 }

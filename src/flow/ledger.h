@@ -1,31 +1,18 @@
 /*
- * What a member holds: its ledger, and how a forked child gets one like it.
+ * What a member holds: its ledger.
  *
  *    a ledger's block   0              64
  *                       | next | made  | entries ...
  *    entry              0: never used   1 + number of a cell: held   63 set: free, 31..0 next
  *
- *    starter, before fork()   makes a bequest: a copy of its ledger, all held once more, which
- *                             is the family's and stands in the table's list
- *    child, after fork()      becomes a member, takes the block for its own, out of the list
- *
- * So a child holds what its starter held, from its first instruction on, and under the same
- * numbers, also if the starter ends meanwhile (a double fork).  A child that is killed in its
- * first instructions leaves its bequest in the list: who forks, or sweeps, BEQUEST_LASTS later
- * gives back what it names.  A child that wakes up only then ends (EXIT_DISINHERITED).  A child of
- * _Fork() or vfork() gets none, and may not use what its starter held.
+ * A forked child gets one like its starter's (bequest.h).
  *
  * L1  a block with purpose BLOCK_LEDGER is zeroed behind its head, or holds entries
- * L2  a bequest that is the family's is in the list; `next` and the list change in the gate
  */
 #ifndef PIU_FLOW_LEDGER_H
 #define PIU_FLOW_LEDGER_H
 
 #include "flow/handle.h"
-#include "os/clock.h"
-
-#define BEQUEST_LASTS     (60 * SEC)
-#define EXIT_DISINHERITED 127
 
 struct ledger_block {
     _Atomic uint64_t next; /* of a bequest */
@@ -50,7 +37,24 @@ struct ledger {
 
 extern struct ledger ledger_mine;
 
+static inline bool entry_names_cell(uint64_t value)
+{
+    return value && !(value & ENTRY_FREE);
+}
+
 int ledger_begin(void); /* the caller has a ledger, if empty.  -ENOMEM */
+
+/* The turn: one thread of this process at ledger_mine, or in a fork that copies it. */
+void ledger_turn_take(void);
+bool ledger_turn_take_to_fork(void); /* false: whoever has it keeps it */
+void ledger_turn_give(void);
+
+/* With the turn: of ledger_mine; NULL: no such. */
+ledger_entry *ledger_entry_at(uint32_t number);
+
+/* The caller's own: entry by entry; who is killed at it leaves the rest to the sweep of itself. */
+void ledger_block_give_back(struct ledger_block *b);
+uint64_t ledger_block_count(const struct ledger_block *b); /* entries that name a cell */
 /* Entries that name a cell, in ledgers and bequests: for checks, and nobody is inside. */
 uint64_t ledgers_count(void);
 

@@ -2,7 +2,7 @@
 #include "kill.h"
 
 #include "flow/handle.h"
-#include "flow/ledger.h"
+#include "flow/bequest.h"
 
 #include <piu.h>
 

@@ -6,7 +6,7 @@
 #include "queues.h"
 
 #include "flow/handle.h"
-#include "flow/ledger.h"
+#include "flow/bequest.h"
 #include "shm/fate.h"
 #include "shm/heap.h"
 #include "shm/life.h"

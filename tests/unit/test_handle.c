@@ -2,7 +2,7 @@
 #include "waits.h"
 
 #include "flow/handle.h"
-#include "flow/ledger.h"
+#include "flow/bequest.h"
 
 #include <sys/resource.h>
 #include <sys/wait.h>
