@@ -172,7 +172,7 @@ struct piu_hold {
  * A hold is private, and the process's own; a child made by fork() has a copy of it, and what
  * it holds is held once more.  The object is freed when the last hold is dropped and no
  * message carries it.  What a member held that has ended, in any way, is given back.
- *     new     `size` bytes, zeroed, as piu_shared_new
+ *     new     `size` bytes, zeroed, as piu_shared_new; -EINVAL: less than its kind needs
  *     queue   the queue, from now on
  *     take    of a handle.   -ESTALE: it is no more   -EXDEV: it is of another family
  *     drop    also makes hold->object NULL; -EINVAL: it was dropped, or is not this process's

@@ -176,13 +176,29 @@ static void ledger_leave(struct handle_table *t)
     ledger_turn_give();
 }
 
+/* What is given back at the end must fit in. */
+static size_t size_least(enum piu_kind kind)
+{
+    switch (kind) {
+    case PIU_KIND_SEMAPHORE:
+        return sizeof(struct piu_semaphore);
+    case PIU_KIND_CONDITION:
+        return sizeof(struct piu_condition);
+    case PIU_KIND_BARRIER:
+        return sizeof(struct piu_barrier);
+    default:
+        return 1;
+    }
+}
+
 int piu_hold_new(struct piu_hold *ret, enum piu_kind kind, size_t size)
 {
     struct handle_table *t;
     uint64_t number;
     int r = -EINVAL;
 
-    if (!ret || size == 0 || kind < PIU_KIND_MEMORY || kind >= PIU_KIND_QUEUE)
+    if (!ret || kind < PIU_KIND_MEMORY || kind >= PIU_KIND_QUEUE ||
+        size < size_least(kind))
         return -EINVAL;
     member_sweep_dead(false); /* what the dead held, nobody may have noticed yet */
     t = ledger_enter(&r);

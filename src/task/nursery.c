@@ -279,7 +279,7 @@ static int64_t end_if_overdue(struct nursery *n, unsigned place, int64_t now)
     if (!in_task || !began)
         return j->timeout;
     if (now - began < j->timeout)
-        return began + j->timeout - now;
+        return j->timeout - (now - began); /* no sum of a huge one */
     if (kill_in_chunk(n, place, job, chunk))
         n->timed_out[place] = true;
     return j->timeout;

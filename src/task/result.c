@@ -274,7 +274,7 @@ static void let_begin(struct piu_result *r)
 
     if (!r->lookahead || !pool_lives(r) || member_who(&who) < 0)
         return;
-    atomic_store(&r->job->limit, r->seen + r->lookahead);
+    atomic_store(&r->job->limit, r->seen + min_u64(r->lookahead, UINT64_MAX - r->seen));
     pool_wake(p, 1);
     if (unlikely(r->remote))
         remote_push(r->pool);

@@ -6,6 +6,8 @@
 
 #include <piu.h>
 
+#include <limits.h>
+
 enum { ENOUGH = 64 };
 
 /* -EINVAL as errno, and no pointer. */
@@ -224,6 +226,107 @@ TEST(results_and_reports)
     CHECK_EQ(piu_report_retries(NULL, NULL), 0);
     CHECK_EQ(piu_report_failures(NULL, NULL), 0);
     CHECK(!piu_report_free(NULL) && !piu_result_free(NULL));
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+/* ---- Numbers at the edge -------------------------------------------------------------- */
+
+TEST(kinds_sizes_and_counts_that_cannot_be_are_refused)
+{
+    struct piu_hold hold;
+    struct piu_barrier *b = piu_shared_new(1, sizeof(*b));
+    struct piu_semaphore *s = piu_shared_new(1, sizeof(*s));
+    struct piu_queue *q = piu_queue_new();
+    size_t size = SIZE_MAX, count;
+    char byte = 0;
+    void *message;
+
+    CHECK_NONE(piu_shared_new(0, 1));
+    CHECK_NONE(piu_shared_new(1, 0));
+    CHECK_EQ(piu_hold_new(&hold, (enum piu_kind)0, 64), -EINVAL);
+    CHECK_EQ(piu_hold_new(&hold, (enum piu_kind)99, 64), -EINVAL);
+    CHECK_EQ(piu_hold_new(&hold, PIU_KIND_QUEUE, 64), -EINVAL);
+    CHECK_EQ(piu_hold_new(&hold, PIU_KIND_MEMORY, 0), -EINVAL);
+    CHECK_EQ(piu_hold_new(&hold, PIU_KIND_MEMORY, SIZE_MAX), -ENOMEM);
+    CHECK_EQ(piu_hold_new(&hold, PIU_KIND_BARRIER, 1), -EINVAL);
+    CHECK_EQ(piu_barrier_init(b, 0), -EINVAL);
+    CHECK_EQ(piu_semaphore_init(s, UINT_MAX, 0), -EINVAL);
+    CHECK_EQ(piu_semaphore_init(s, 1, UINT_MAX), -EINVAL);
+    CHECK(piu_queue_put(q, &byte, SIZE_MAX, PIU_NOW) < 0);
+    CHECK(piu_queue_reserve(q, SIZE_MAX, &message, PIU_NOW) < 0);
+    CHECK(piu_queue_put_many(q, &byte, SIZE_MAX, 2, &count, PIU_NOW) < 0);
+    CHECK(piu_queue_put_many(q, &byte, 2, SIZE_MAX, &count, PIU_NOW) < 0);
+    CHECK_EQ(piu_queue_put(q, &byte, 1, PIU_NOW), 0);
+    CHECK_EQ(piu_queue_get(q, &byte, &size, PIU_NOW), 0);
+    CHECK_EQ(size, 1);
+    CHECK_EQ(piu_queue_qsize(q), 0);
+}
+
+TEST(numbers_that_are_as_good_as_none_work)
+{
+    struct piu_barrier *b = piu_shared_new(1, sizeof(*b));
+    struct piu_condition *c = piu_shared_new(1, sizeof(*c));
+    struct piu_queue *q = piu_queue_new(.maxsize = SIZE_MAX);
+    char byte = 1;
+
+    CHECK_EQ(piu_condition_notify(c, UINT_MAX), 0);
+    CHECK_EQ(piu_queue_put(q, &byte, 1, PIU_NOW), 0);
+    CHECK_EQ(piu_queue_get(q, &byte, &(size_t){1}, PIU_NOW), 0);
+    if (piu_barrier_init(b, UINT_MAX) == 0)
+        CHECK_EQ(piu_barrier_wait(b, NULL, PIU_NOW), -ETIMEDOUT);
+}
+
+static _Atomic pid_t *parent_of_tasks;
+
+static int note_parent(struct piu_task *self, size_t first, size_t last)
+{
+    (void)self, (void)first, (void)last;
+    *parent_of_tasks = getppid();
+    return 0;
+}
+
+static int stay(struct piu_task *self, size_t first, size_t last)
+{
+    note_parent(self, first, last);
+    stand_still();
+}
+
+TEST(of_a_task_too)
+{
+    struct piu_pool *pool;
+    struct piu_task task = {.run = note_parent, .count = 100, .chunk = 1};
+    struct piu_result *r;
+    size_t first, last, seen = 0;
+
+    parent_of_tasks = piu_shared_new(1, sizeof(*parent_of_tasks));
+    pool = pool_of(1);
+    task.timeout = INT64_MIN;
+    CHECK_EQ(piu_pool_map(pool, &task, NULL), 0);
+    task.timeout = PIU_FOREVER;
+    CHECK_EQ(piu_pool_map(pool, &task, NULL), 0);
+    r = piu_pool_imap(pool, &task, .lookahead = SIZE_MAX);
+    while (piu_result_next(r, &first, &last, PIU_SEC(5)) == 0)
+        seen++;
+    CHECK_EQ(seen, 100);
+    piu_result_free(r);
+    task.struct_size = sizeof(task) - 1;
+    CHECK_EQ(piu_pool_map(pool, &task, NULL), -EINVAL);
+    task.struct_size = SIZE_MAX;
+    CHECK_EQ(piu_pool_map(pool, &task, NULL), -EINVAL);
+    task.struct_size = 0;
+    task.count = SIZE_MAX;
+    CHECK_EQ(piu_pool_map(pool, &task, NULL), -EINVAL);
+    task.chunk = 0;
+    CHECK_EQ(piu_pool_map(pool, &task, NULL), 0);
+    *parent_of_tasks = 0;
+    task.run = stay;
+    task.count = 1;
+    task.retries = UINT_MAX;
+    r = piu_pool_map_async(pool, &task);
+    test_wait_until(*parent_of_tasks && is_asleep(*parent_of_tasks)); /* not in haste */
+    CHECK_EQ(piu_result_cancel(r), 0);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), -ECANCELED);
     piu_result_free(r);
     piu_pool_free(pool);
 }
