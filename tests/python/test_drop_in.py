@@ -7,6 +7,8 @@ import textwrap
 import unittest
 from pathlib import Path
 
+import piu
+
 
 def run(*arguments, script=None):
     """What python says; script: a file that is made first, and named by {}"""
@@ -82,6 +84,16 @@ class DropInTest(unittest.TestCase):
             print(type(multiprocessing.get_context('spawn')) is
                   multiprocessing.context.SpawnContext)
         '''), 'multiprocessing.synchronize piu.synchronize\nTrue\n')
+
+    def test_import_brings_nothing_that_takes_long(self):
+        place = str(Path(piu.__file__).parents[1])
+        script = f'''
+            import sys
+            sys.path.insert(0, {place!r})
+            import piu
+            print({{'importlib.abc', 'pathlib', 'tempfile', 'typing'}} & set(sys.modules))
+        '''
+        self.assertEqual(run('-S', '{}', script=script), 'set()\n')  # -S: nor does site
 
     def test_modules_that_piu_does_not_have_are_the_stdlibs_own(self):
         self.assertEqual(run('{}', script='''
