@@ -192,8 +192,10 @@ static bool is_in_use(struct piu_pool *pool)
 static bool pool_orphan(void *block, uint64_t dead_id, bool died)
 {
     (void)died;
-    if (block_size(block) < sizeof(struct piu_pool))
-        return true; /* somebody wrote over it */
+    if (block_size(block) < sizeof(struct piu_pool)) {
+        block_reap(block, dead_id); /* somebody wrote over its word */
+        return true;
+    }
     if (is_in_use(block))
         return false;
     if (block_inherit(block, dead_id, BLOCK_POOL) == 0) /* else another sweep has it */

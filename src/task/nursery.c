@@ -149,7 +149,7 @@ static void bury(struct nursery *n, unsigned place)
         return;
     if (atomic_load(&p->initializer_failed))
         pool_break(n);
-    else if (phase != WORKER_LEAVING && !in_task && !n->timed_out[place] &&
+    else if (phase != WORKER_LEAVING && !in_task && /* what timed out was in one */
              storm_note_death(&n->storm, &death, phase != WORKER_STARTING, n->places,
                               tasks_of_all(n), clock_now()))
         pool_break(n);

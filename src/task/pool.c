@@ -58,10 +58,10 @@ int nursery_start(struct piu_pool *pool)
 static void revive(struct piu_pool *pool)
 {
     struct pool_shared *p = pool->shared;
-    uint64_t who;
+    uint64_t who = member_who_again();
     bool could_begin;
 
-    if (!pool_workers_are_gone(p) || member_who(&who) < 0)
+    if (!pool_workers_are_gone(p))
         return; /* at the next look */
     pool_lock(p, who);
     for (unsigned i = 0; i < p->places; i++) {
@@ -74,7 +74,7 @@ static void revive(struct piu_pool *pool)
         }
     }
     pool_unlock(p);
-    could_begin = !pool->nursery.death.left || pool->nursery.death.exitcode == 0;
+    could_begin = !pool->nursery.death.left; /* before the pool's end it leaves only so */
     child_done(&pool->nursery);
     if (!could_begin || nursery_start(pool) < 0) {
         atomic_store(&p->state, POOL_BROKEN);
@@ -88,12 +88,11 @@ void pool_look_after(struct piu_pool *pool)
 {
     uint32_t idle = 0;
 
-    if (atomic_load(&pool->shared->state) >= POOL_FINISHED ||
-        !atomic_compare_exchange_strong(&pool->reviving, &idle, 1))
+    if (!atomic_compare_exchange_strong(&pool->reviving, &idle, 1))
         return;
     if (child_has_execed(&pool->nursery))
         pidfd_signal(pool->nursery.pidfd, SIGKILL);
-    /* again: who ends the pool stores the state first, then waits for us */
+    /* who ends the pool stores the state first, then waits for us */
     if (atomic_load(&pool->shared->state) < POOL_FINISHED &&
         child_join(&pool->nursery, 0) == 0)
         revive(pool);
