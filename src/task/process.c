@@ -93,8 +93,7 @@ static int child_allocate(const struct piu_process *p, struct piu_child **ret)
 /* Started in shared memory by one that has ended since, and can never close it. */
 static bool is_orphan(const struct piu_process *p, const struct piu_child *c)
 {
-    return arena_has(p, sizeof(*p)) && c->starter &&
-           member_fate(c->starter) != FATE_ALIVE;
+    return arena_has(p, sizeof(*p)) && member_fate(c->starter) != FATE_ALIVE;
 }
 
 /* p->child: NULL -> *ret, by one of those who try at once. */

@@ -10,6 +10,9 @@
 #include "shm/fate.h"
 #include "shm/heap.h"
 #include "shm/life.h"
+#include "task/pool.h"
+
+#include <sys/signalfd.h>
 
 /* ---- The wrappers --------------------------------------------------------------------------- */
 
@@ -23,6 +26,8 @@ enum place {
     KILL,
     PIDFD,
     HANDLES,
+    CHILD_FORK,
+    SIGNALFD,
     PLACES
 };
 
@@ -98,6 +103,23 @@ struct handle_table *__wrap_handles_enter(void)
         return __real_handles_enter();
     errno = failing;
     return NULL;
+}
+
+int __real_child_fork(struct child *ret, const char *name, bool bound);
+int __wrap_child_fork(struct child *ret, const char *name, bool bound);
+int __wrap_child_fork(struct child *ret, const char *name, bool bound)
+{
+    return happens(CHILD_FORK) ? -failing : __real_child_fork(ret, name, bound);
+}
+
+int __real_signalfd(int fd, const sigset_t *set, int flags);
+int __wrap_signalfd(int fd, const sigset_t *set, int flags);
+int __wrap_signalfd(int fd, const sigset_t *set, int flags)
+{
+    if (!happens(SIGNALFD))
+        return __real_signalfd(fd, set, flags);
+    errno = failing;
+    return -1;
 }
 
 int __real_pidfd_of(pid_t pid, int *ret);
@@ -475,4 +497,105 @@ TEST(a_starter_that_cannot_enter_the_table_leaves_bequests_to_others)
     CHECK(atomic_load(&t->bequests)); /* of the child that could not, either */
     t->bequests = 0;
     CHECK_EQ(piu_hold_drop(&hold), 0);
+}
+
+/* ---- Pools ---------------------------------------------------------------------------------------- */
+
+static int rest(struct piu_task *self, size_t first, size_t last)
+{
+    (void)self;
+    (void)first;
+    (void)last;
+    while (pause() < 0)
+        ;
+    return 0;
+}
+
+static struct piu_pool *pool_new(void)
+{
+    struct piu_pool *pool = piu_pool_new(.processes = 1);
+
+    CHECK(pool);
+    return pool;
+}
+
+static void kill_nursery(struct piu_pool *pool)
+{
+    CHECK_EQ(kill(pool->nursery.pid, SIGKILL), 0);
+    test_wait_until(child_wait_end(&pool->nursery, 0) == 0);
+}
+
+/* Its start fails; or it starts, and cannot begin. */
+TEST(a_pool_whose_nursery_was_killed_and_has_no_successor_is_broken)
+{
+    for (int way = 0; way < 2; way++) {
+        struct piu_pool *pool = pool_new();
+        struct piu_task task = {.run = rest, .count = 20, .chunk = 1};
+        struct piu_result *result = piu_pool_map_async(pool, &task);
+        int error = EMFILE;
+
+        CHECK(result);
+        at(way ? SIGNALFD : CHILD_FORK, fails, &error);
+        kill_nursery(pool);
+        CHECK_EQ(piu_result_wait(result, PIU_SEC(10)), 0);
+        CHECK_EQ(piu_result_get(result, PIU_NOW), -ECHILD);
+        at(way ? SIGNALFD : CHILD_FORK, NULL, NULL);
+        piu_result_free(result);
+        piu_pool_free(pool);
+    }
+}
+
+TEST(a_nursery_gets_one_successor_and_none_in_a_pool_that_is_to_end)
+{
+    struct piu_pool *pool = pool_new();
+    pid_t nursery = pool->nursery.pid;
+
+    kill_nursery(pool);
+    pool->reviving = 1; /* another thread is at it */
+    pool_look_after(pool);
+    CHECK_EQ(pool->nursery.pid, nursery);
+    pool->reviving = 0;
+    test_wait_until((pool_look_after(pool), pool->nursery.pid != nursery));
+    nursery = pool->nursery.pid;
+    CHECK_EQ(piu_pool_terminate(pool), 0);
+    kill_nursery(pool);
+    pool_look_after(pool);
+    CHECK_EQ(pool->nursery.pid, nursery);
+    piu_pool_free(pool);
+}
+
+struct own_task {
+    struct piu_task task;
+    struct piu_pool *pool;
+};
+
+/* Its record says that it is where no chunk is. */
+static int write_over_and_die(struct piu_task *self, size_t first, size_t last)
+{
+    struct worker *w = ((struct own_task *)self)->pool->shared->workers;
+
+    (void)first;
+    (void)last;
+    w->chunk = 1 << 20;
+    kill(getpid(), SIGKILL);
+    return 0;
+}
+
+static int square(int x)
+{
+    return x * x;
+}
+
+TEST(what_a_worker_had_begun_is_lost_though_its_record_was_written_over)
+{
+    struct piu_pool *pool = pool_new();
+    struct own_task own = {
+        .task = {.run = write_over_and_die, .struct_size = sizeof(own), .count = 1},
+        .pool = pool};
+    int in[] = {3}, out[1];
+
+    CHECK_EQ(piu_pool_map(pool, &own.task, NULL), PIU_LOSSES);
+    CHECK_EQ(piu_map(pool, square, in, out), 0);
+    CHECK_EQ(out[0], 9);
+    piu_pool_free(pool);
 }

@@ -56,6 +56,7 @@ TEST(nothing_is_ready_and_time_runs_out)
     for (size_t i = 0; i < 3; i++)
         check_times_out(piu_wait_any(&t.list[i], 1, PIU_MSEC(30)), PIU_MSEC(30));
     check_times_out(piu_wait_any(t.list, 3, PIU_MSEC(130)), PIU_MSEC(130));
+    check_times_out(piu_wait_any(&t.list[1], 2, PIU_MSEC(300)), PIU_MSEC(300));
     check_ready(&t, false, false, false);
 }
 
