@@ -56,6 +56,25 @@ static inline void let_go_on(struct held_up *h)
     CHECK_EQ(pthread_join(h->thread, NULL), 0);
 }
 
+/* For test_threads(2, ...): the two begin together, each on a CPU of its own where there are two. */
+static inline void begin_together(int i)
+{
+    static _Atomic int there;
+    cpu_set_t all, one;
+
+    CHECK_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+    for (int cpu = 0, n = 0; cpu < CPU_SETSIZE && CPU_COUNT(&all) > 1; cpu++) {
+        if (CPU_ISSET(cpu, &all) && n++ == i) {
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+        }
+    }
+    there++;
+    while (there % 2)
+        ;
+}
+
 /* For hold_up(): the sweep of a member, by its id. */
 static inline void sweep_one(void *id)
 {

@@ -208,6 +208,21 @@ TEST(a_notify_that_a_dying_waiter_swallowed_goes_to_the_next)
     CHECK(condition_check(&room->condition));
 }
 
+TEST(a_notify_that_the_last_waiter_swallowed_is_not_kept)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct room *room = room_new();
+    pid_t waiter = waiter_start(room, notes, 0);
+
+    enter(room);
+    CHECK_EQ(piu_condition_notify(&room->condition, 1), 0);
+    kill_and_reap(waiter);
+    CHECK_EQ(piu_condition_notify(&room->condition, 1), 0);
+    CHECK_EQ(piu_condition_wait(&room->condition, &room->lock, PIU_NOW), -ETIMEDOUT);
+    leave(room);
+    CHECK(condition_check(&room->condition));
+}
+
 TEST(a_notifier_finds_the_swallowed_notify_too)
 {
     struct notes *notes = test_shared(sizeof(*notes));

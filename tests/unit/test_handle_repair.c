@@ -3,12 +3,11 @@
  * hold is given back once, and what cannot be true is left alone.
  */
 #include "meanwhile.h"
+#include "scarce.h"
 
 #include "flow/handle.h"
 #include "flow/ledger.h"
 #include "flow/queue.h"
-
-#include <sys/resource.h>
 
 struct told {
     _Atomic uint64_t id;
@@ -151,33 +150,24 @@ TEST(who_cannot_be_a_member_has_no_table)
 {
     hold_new();
     CHECK_EQ(in_child({
-                 struct rlimit few = {.rlim_cur = 64, .rlim_max = 64};
-                 int fd = 0;
-
-                 CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-                 while (fd >= 0)
-                     fd = dup(0);
+                 use_up_descriptors();
                  member_thread = (struct member_thread){0};
                  member_self->id = 0; /* as in a child of _Fork() */
                  CHECK(!handles_enter());
                  CHECK_EQ(errno, EMFILE);
+                 cells_end_of(id_make(9, 9));
+                 have_descriptors();
              }),
              0);
 }
 
 TEST(without_memory_there_is_no_table)
 {
-    struct rlimit none = {.rlim_cur = 0, .rlim_max = RLIM_INFINITY};
-    void *block;
-
     me();
-    signal(SIGXFSZ, SIG_IGN);
-    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
-    for (size_t size = 1 << 20; size >= 64; size /= 2)
-        while (block_new(size, BLOCK_SCRATCH, NULL, &block) == 0)
-            ;
+    use_up_memory();
     CHECK(!handles_enter());
     CHECK_EQ(errno, ENOMEM);
+    have_memory();
 }
 
 /* ---- Ledgers --------------------------------------------------------------------------------------- */

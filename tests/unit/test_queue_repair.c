@@ -136,6 +136,23 @@ TEST(a_message_that_is_none_or_belongs_to_somebody_is_not_freed)
     CHECK_EQ(block_free(mine), 0);
 }
 
+TEST(a_message_that_was_put_stays_though_its_putter_had_not_struck_it_out)
+{
+    struct piu_queue *q = queue_new();
+    struct chunk *c = queue_first(q);
+    uint64_t before = atomic_load(&c->tail);
+
+    put_pattern(q, LARGE, 4);
+    left_in_put(q, {
+        q->put.message = c->entries[1];
+        q->put.before = before;
+    });
+    CHECK_EQ(put_int(q, 1, PIU_NOW), 0); /* which repairs */
+    get_pattern(q, LARGE, 4);
+    CHECK_EQ(get_int(q, PIU_NOW), 1);
+    goes_on(q);
+}
+
 /* The word `reserving` leads to a block, which says by its purpose whether it was reserved. */
 TEST(a_unit_is_reserved_only_for_a_reservation_of_this_queue)
 {
@@ -288,6 +305,7 @@ TEST(the_copy_of_a_message_that_was_not_got_is_freed_wherever_head_stands)
     uint64_t blocks = block_count(), head;
 
     left_in_get(q, { copy_halfway(q, atomic_load(&c->head)); }); /* it is empty */
+    CHECK_EQ(get_int(q, PIU_NOW), -ETIMEDOUT);
     goes_on(q);
     CHECK_EQ(put_int(q, 5, PIU_NOW), 0);
     head = atomic_load(&c->head);
@@ -445,13 +463,16 @@ TEST(what_was_taken_from_a_queue_that_is_no_more_is_freed_and_comes_to_no_other)
 {
     struct told *told = piu_shared_new(1, sizeof(*told));
 
-    for (int way = 0; way < 3; way++) {
+    for (int way = 0; way < 4; way++) {
         struct piu_queue *q = queue_new(), *next = NULL;
+        void *other = block_of_mine();
         uint64_t blocks = block_count();
         struct message *m = died_with(q, told, BLOCK_TAKEN);
 
         if (way == 0)
             m->queue = 12345;
+        else if (way == 3)
+            m->queue = arena_offset(other); /* which is no queue */
         else
             piu_queue_free(q);
         if (way == 2) /* another queue in the same place */
@@ -463,7 +484,8 @@ TEST(what_was_taken_from_a_queue_that_is_no_more_is_freed_and_comes_to_no_other)
         if (way == 2)
             goes_on(q);
         else
-            CHECK_EQ(block_count(), blocks - (unsigned)way);
+            CHECK_EQ(block_count(), blocks - (way == 1));
+        CHECK_EQ(block_free(other), 0);
     }
 }
 

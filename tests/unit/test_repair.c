@@ -3,6 +3,7 @@
  * who sweeps, takes over or asks goes on, and touches nothing that is somebody's.
  */
 #include "meanwhile.h"
+#include "scarce.h"
 
 #include "shm/block.h"
 #include "shm/fate.h"
@@ -11,8 +12,6 @@
 #include "shm/life.h"
 #include "shm/slot.h"
 #include "shm/span.h"
-
-#include <sys/resource.h>
 
 #define LARGE (UINT64_C(65) << 20) /* gives its memory back */
 
@@ -75,6 +74,21 @@ TEST(a_block_that_a_dead_one_was_giving_back_goes_to_nobody_and_then_it_is_free)
     CHECK(block_check());
 }
 
+TEST(a_block_whose_purpose_is_none_is_freed_with_its_owner)
+{
+    struct told *told = told_new();
+    uint64_t before = block_count();
+
+    in_child_killed({
+        void *block = new_block(told, 64);
+
+        *block_word(block) =
+            word_owned_by(*block_word(block), BLOCK_PURPOSES, told->id & ID_OWNER);
+    });
+    sweep_one(&told->id);
+    CHECK_EQ(block_count(), before);
+}
+
 /* Its slot is 0, where nobody is. */
 TEST(the_block_of_an_owner_that_cannot_be_is_taken)
 {
@@ -90,7 +104,8 @@ static void pass_on(int i, void *block)
 {
     uint64_t owner = me() & ID_OWNER;
 
-    for (int n = 0; n < 300000; n++)
+    begin_together(i);
+    for (int n = 0; n < 2000000; n++)
         CHECK(word_pass_on(block_word(block), owner, (unsigned)i, owner));
 }
 
@@ -144,17 +159,6 @@ TEST(lists_of_spans_that_were_written_over_end_the_sweep_too)
 
 /* ---- Who cannot be a member --------------------------------------------------------------------- */
 
-static void use_up_descriptors(void)
-{
-    struct rlimit few = {.rlim_cur = 64, .rlim_max = 64};
-    int fd = 0;
-
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-    while (fd >= 0)
-        fd = dup(0);
-    CHECK_EQ(errno, EMFILE);
-}
-
 TEST(who_cannot_be_a_member_leaves_the_sweep_to_others)
 {
     struct told *told = told_new();
@@ -168,6 +172,7 @@ TEST(who_cannot_be_a_member_leaves_the_sweep_to_others)
                  block_reap(block, told->id);
                  CHECK(block_inherit(block, told->id, BLOCK_SCRATCH) < 0);
                  CHECK(block_is(block));
+                 have_descriptors();
              }),
              0);
     CHECK_EQ(block_owner(block), told->id & ID_OWNER);
@@ -199,6 +204,20 @@ TEST(one_whose_life_was_written_over_is_asked_for_and_lives)
     atomic_store(life, before);
     told->go = 1;
     CHECK_EQ(child_wait(child), 0);
+}
+
+TEST(nobody_renews_the_life_of_another)
+{
+    struct told *told = told_new();
+    _Atomic uint32_t *life;
+    uint32_t before;
+
+    in_child_killed({ told->id = me(); });
+    life = life_futex(member_of(told->id));
+    before = atomic_load(life);
+    CHECK(before & FUTEX_OWNER_DIED);
+    member_renew(told->id);
+    CHECK_EQ(atomic_load(life), before);
 }
 
 /* The next claim, or join, comes to that slot first. */
@@ -290,10 +309,11 @@ static void note_a_half(int i, void *argument)
 {
     struct member *m = argument;
 
+    begin_together(i);
     /* again and again: in the next round, of the same word */
-    for (uint64_t round = 0; round < 20000; round++) {
+    for (uint64_t round = 0; round < 100000; round++) {
         for (uint64_t bit = (uint64_t)i; bit < 48; bit += 2)
-            history_note_left(m, round / 1000 * ROUND + bit);
+            history_note_left(m, round / 5000 * ROUND + bit);
     }
 }
 
