@@ -85,7 +85,7 @@ verify:
 	@tools/setup build check verify
 	@tools/verify
 
-# which lines and branches the C tests reach; ONLY=lock: that test
+# which lines and branches the C tests reach: docs/design/coverage.md.  ONLY=lock: that test
 cov:
 	@tools/setup build cov
 	@tools/cov $(ONLY)
