@@ -224,9 +224,7 @@ static int child_reap(struct child *c)
     int exitcode, r = -ECHILD;
 
     if (atomic_exchange(&c->ending, true))
-        return -EAGAIN;
-    if (atomic_load(&c->ended))
-        return 0;
+        return -EAGAIN; /* for good, where it has ended */
     if (c->pidfd >= 0)
         r = pidfd_reap(c->pidfd, &exitcode, &usage);
     if (r == -EAGAIN)

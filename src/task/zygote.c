@@ -105,8 +105,7 @@ static int order_is_lost(struct order *o, struct child *c)
 /* Its socket is closed: it is dead, or about to be. */
 static void zygote_bury(void)
 {
-    if (own.zygote.pidfd >= 0)
-        pidfd_signal(own.zygote.pidfd, SIGKILL);
+    pidfd_signal(own.zygote.pidfd, SIGKILL);
     while (child_join(&own.zygote, CLOCK_FOREVER) == -EINTR)
         ;
 }

@@ -208,6 +208,29 @@ TEST(one_killed_after_it_passed_breaks_nothing)
     CHECK(barrier_check(b));
 }
 
+static void *arrive_and_stay(void *b)
+{
+    piu_barrier_wait(b, NULL, PIU_FOREVER);
+    return NULL;
+}
+
+/* As in Python: its process ended while another of its threads waited. */
+TEST(one_that_had_arrived_and_left_counts_on)
+{
+    struct piu_barrier *b = barrier_new(2);
+
+    CHECK_EQ(in_child({
+                 pthread_t thread;
+
+                 CHECK_EQ(pthread_create(&thread, NULL, arrive_and_stay, b), 0);
+                 test_wait_until(piu_barrier_waiting(b) == 1);
+             }),
+             0);
+    CHECK_EQ(piu_barrier_waiting(b), 1);
+    CHECK_EQ(piu_barrier_wait(b, NULL, PIU_SEC(5)), 0);
+    CHECK(!piu_barrier_is_broken(b));
+}
+
 TEST(a_signal_handler_ends_the_wait_and_the_arrival)
 {
     struct notes *notes = test_shared(sizeof(*notes));

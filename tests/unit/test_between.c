@@ -7,10 +7,12 @@
 
 #include "flow/handle.h"
 #include "flow/bequest.h"
+#include "os/fd.h"
 #include "shm/fate.h"
 #include "shm/heap.h"
 #include "shm/life.h"
 #include "task/pool.h"
+#include "task/process.h"
 
 #include <sys/signalfd.h>
 
@@ -28,6 +30,10 @@ enum place {
     HANDLES,
     CHILD_FORK,
     SIGNALFD,
+    CHILD_JOIN,
+    CHILD_WAIT,
+    RECEIVE,
+    OOM,
     PLACES
 };
 
@@ -110,6 +116,40 @@ int __wrap_child_fork(struct child *ret, const char *name, bool bound);
 int __wrap_child_fork(struct child *ret, const char *name, bool bound)
 {
     return happens(CHILD_FORK) ? -failing : __real_child_fork(ret, name, bound);
+}
+
+uint64_t __real_machine_oom_kills(void);
+uint64_t __wrap_machine_oom_kills(void);
+uint64_t __wrap_machine_oom_kills(void)
+{
+    return __real_machine_oom_kills() + happens(OOM);
+}
+
+int __real_child_join(struct child *c, int64_t timeout);
+int __wrap_child_join(struct child *c, int64_t timeout);
+int __wrap_child_join(struct child *c, int64_t timeout)
+{
+    return happens(CHILD_JOIN) ? -failing : __real_child_join(c, timeout);
+}
+
+int __real_child_wait_end(const struct child *c, int64_t timeout);
+int __wrap_child_wait_end(const struct child *c, int64_t timeout);
+int __wrap_child_wait_end(const struct child *c, int64_t timeout)
+{
+    return happens(CHILD_WAIT) ? -failing : __real_child_wait_end(c, timeout);
+}
+
+/* It comes, but for the descriptor. */
+int __real_fd_receive(int socket, void *data, size_t size, int *ret_passed);
+int __wrap_fd_receive(int socket, void *data, size_t size, int *ret_passed);
+int __wrap_fd_receive(int socket, void *data, size_t size, int *ret_passed)
+{
+    int r = __real_fd_receive(socket, data, size, ret_passed);
+
+    if (r < 0 || !happens(RECEIVE))
+        return r;
+    *ret_passed = fd_close(*ret_passed);
+    return -failing;
 }
 
 int __real_signalfd(int fd, const sigset_t *set, int flags);
@@ -598,4 +638,119 @@ TEST(what_a_worker_had_begun_is_lost_though_its_record_was_written_over)
     CHECK_EQ(piu_map(pool, square, in, out), 0);
     CHECK_EQ(out[0], 9);
     piu_pool_free(pool);
+}
+
+/* ---- Processes ------------------------------------------------------------------------------------ */
+
+static int end_at_once(void *unused)
+{
+    (void)unused;
+    return 7;
+}
+
+static int rest_for_ever(void *unused)
+{
+    (void)unused;
+    while (pause() < 0)
+        ;
+    return 0;
+}
+
+static void nothing(void *unused)
+{
+    (void)unused;
+}
+
+TEST(a_kill_while_the_oom_killer_was_at_work_counts_as_its)
+{
+    struct piu_process p = {.target = rest_for_ever};
+    struct piu_death death;
+
+    for (int oom = 0; oom < 2; oom++) {
+        CHECK_EQ(piu_process_start(&p), 0);
+        CHECK_EQ(piu_process_kill(&p), 0);
+        at(OOM, oom ? nothing : NULL, NULL);
+        CHECK_EQ(piu_process_join(&p, PIU_FOREVER), 0);
+        CHECK_EQ(piu_process_report(&p, &death), 0);
+        CHECK_EQ(death.exitcode, -SIGKILL);
+        CHECK_EQ(death.oom, oom);
+        CHECK_EQ(piu_process_close(&p), 0);
+    }
+}
+
+static struct piu_process *process_of_zygote(int (*target)(void *))
+{
+    struct piu_process *p = piu_shared_new(1, sizeof(*p));
+
+    CHECK(p);
+    p->target = target;
+    return p;
+}
+
+static pid_t zygote_pid(void)
+{
+    uint32_t cursor = 0;
+    char name[NAME_SIZE];
+    uint64_t id;
+
+    while ((id = member_next(&cursor))) {
+        member_name(id, name);
+        if (strcmp(name, "zygote") == 0)
+            return member_pid(id);
+    }
+    return 0;
+}
+
+TEST(a_signal_does_not_end_the_wait_for_a_zygote_that_is_dying)
+{
+    struct piu_process *p;
+    int error = EINTR;
+
+    CHECK_EQ(piu_init(.zygote = true), 0);
+    p = process_of_zygote(end_at_once);
+    test_wait_until(zygote_pid()); /* it is a member now */
+    CHECK_EQ(kill(zygote_pid(), SIGKILL), 0);
+    at(CHILD_JOIN, fails, &error);
+    CHECK_EQ(piu_process_start(p, .how = PIU_ZYGOTE), -ECHILD);
+    CHECK(has_happened(CHILD_JOIN));
+    CHECK(waitpid(-1, NULL, WNOHANG) < 0); /* it was waited for */
+}
+
+/* Another thread has taken the descriptor that was to be its pidfd's. */
+TEST(a_child_that_cannot_be_watched_has_ended_when_its_start_fails)
+{
+    struct piu_process *p;
+    int error = EMFILE, interrupted = EINTR;
+    uint32_t cursor = 0;
+    unsigned members = 0;
+
+    CHECK_EQ(piu_init(.zygote = true), 0);
+    p = process_of_zygote(rest_for_ever);
+    at(RECEIVE, fails, &error);
+    at(CHILD_WAIT, fails, &interrupted);
+    CHECK_EQ(piu_process_start(p, .how = PIU_ZYGOTE), -EMFILE);
+    CHECK(has_happened(RECEIVE) && has_happened(CHILD_WAIT));
+    member_sweep_dead(true);
+    while (member_next(&cursor))
+        members++;
+    CHECK_EQ(members, 2); /* the zygote, and we */
+    CHECK_EQ(piu_process_start(p, .how = PIU_ZYGOTE), 0);
+    CHECK_EQ(piu_process_kill(p), 0);
+    CHECK_EQ(piu_process_join(p, PIU_FOREVER), 0);
+}
+
+TEST(of_two_who_join_a_child_one_writes_down_how_it_ended)
+{
+    struct piu_process *p;
+    int code;
+
+    CHECK_EQ(piu_init(.zygote = true), 0);
+    p = process_of_zygote(end_at_once);
+    CHECK_EQ(piu_process_start(p, .how = PIU_ZYGOTE), 0);
+    p->child->child.ending = true; /* another thread is at it */
+    CHECK_EQ(piu_process_join(p, PIU_MSEC(50)), -ETIMEDOUT);
+    p->child->child.ending = false;
+    CHECK_EQ(piu_process_join(p, PIU_FOREVER), 0);
+    CHECK_EQ(piu_process_exitcode(p, &code), 0);
+    CHECK_EQ(code, 7);
 }
