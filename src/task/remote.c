@@ -299,9 +299,6 @@ static void work(struct piu_pool *pool, uint64_t who)
 {
     bool more;
 
-    /* before anything can end: what ends from now on is told again */
-    if (atomic_load(&pool->shared->ended_wanted))
-        fd_event_drain(pool->ended);
     do {
         atomic_store(&pool->remote->wanted, 0);
         more = take_news(pool, who);
@@ -331,8 +328,12 @@ void remote_look(struct piu_pool *pool)
 {
     uint64_t who;
 
-    if (is_ours(pool, &who) && try_enter(pool->remote))
-        work_and_leave(pool, who);
+    if (!is_ours(pool, &who) || !try_enter(pool->remote))
+        return;
+    /* Before anything can end: that is told again.  Not by who waits, for he asks for one only. */
+    if (atomic_load(&pool->shared->ended_wanted))
+        fd_event_drain(pool->ended);
+    work_and_leave(pool, who);
 }
 
 void remote_push(struct piu_pool *pool)

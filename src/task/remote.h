@@ -43,7 +43,10 @@ int remote_wait(struct piu_pool *pool, const _Atomic uint32_t *word, uint32_t va
 int remote_stop(struct piu_pool *pool, bool now, int64_t timeout);
 
 bool remote_names(const struct remote *m, const struct job *j); /* R3, under list_lock */
-/* Readable when a result has ended, or may have after the next look. */
+/*
+ * Readable when a result has ended since the last look, or may have after the next.  For one thread
+ * that then asks all its results: another that looks, too, takes its news.
+ */
 int remote_fd(const struct remote *m);
 size_t remote_workers(struct piu_pool *pool, pid_t *ret, size_t room);
 

@@ -2,7 +2,9 @@
 #include "pools.h"
 
 #include "os/fd.h"
-#include "task/pool.h"
+#include "task/range.h"
+
+#include <poll.h>
 
 enum { COUNT = 12, MOST = 64 };
 
@@ -308,17 +310,24 @@ TEST(items_that_a_place_has_lost_keep_what_the_caller_has)
 {
     struct piu_pool *pool = pool_with_window(MOST);
     struct trouble t = trouble_of(12);
-    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+    int *out = piu_shared_new(COUNT, sizeof(*out));
+    struct piu_result *r;
     struct piu_loss losses[] = {{.first = 9, .last = 12, .attempts = 1},
                                 {.first = 2, .last = 3, .attempts = 1}};
-    struct outcome o = squares_of(0);
+    struct outcome o;
 
+    for (int i = 0; i < COUNT; i++)
+        out[i] = -1;
+    t.task.out = out;
+    r = piu_pool_map_async(pool, &t.task);
+    CHECK(script.given[0].range.out == out);
+    o = squares_of(0);
     o.losses = losses;
     o.losses_count = 2;
     answer(o);
     CHECK_EQ(piu_result_get(r, PIU_FOREVER), PIU_LOSSES);
     for (int i = 0; i < COUNT; i++)
-        CHECK_EQ(squares[i], i == 2 || i >= 9 ? -1 : i * i);
+        CHECK_EQ(out[i], i == 2 || i >= 9 ? -1 : i * i);
     piu_result_free(r);
     piu_pool_free(pool);
 }
@@ -523,6 +532,133 @@ TEST(a_pool_whose_word_for_its_engine_was_written_over_says_so)
         CHECK_EQ(piu_pool_map(pool, &t.task, NULL), -EBADMSG);
     }
     pool->remote = remote;
+    piu_pool_free(pool);
+}
+
+TEST(a_forked_child_that_looks_leaves_the_engine_to_its_owner)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(12);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+
+    answer(squares_of(0));
+    CHECK_EQ(in_child({
+                 CHECK(!piu_result_ready(r));
+                 CHECK_EQ(piu_result_done(r), 0);
+                 CHECK_EQ(script.first, 0);
+             }),
+             0);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+    check_squares(0, 0);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+TEST(the_descriptor_tells_of_what_another_wait_has_ended)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct pollfd pfd = {.fd = piu_pool_fd(pool), .events = POLLIN};
+    struct trouble t = trouble_of(12);
+    struct piu_result *first = piu_pool_map_async(pool, &t.task);
+    struct piu_result *second = piu_pool_map_async(pool, &t.task);
+
+    CHECK_EQ(poll(&pfd, 1, 0), 0);
+    answer(squares_of(1));
+    answer(squares_of(0));
+    CHECK_EQ(poll(&pfd, 1, 0), 1);
+    CHECK_EQ(piu_result_get(first, PIU_FOREVER), 0);
+    CHECK_EQ(poll(&pfd, 1, 0), 1);
+    CHECK(piu_result_ready(second));
+    piu_result_free(first);
+    piu_result_free(second);
+    piu_pool_free(pool);
+}
+
+/* ---- At the place ----------------------------------------------------------------------------- */
+
+static int double_it(void *number)
+{
+    *(int *)number *= 2;
+    return 0;
+}
+
+/* As if it had come from another host: what the task has for its function is nothing here. */
+static void bring(struct range *range, const struct range *from, void *task)
+{
+    static const uint64_t nothing;
+
+    *range = *from;
+    memcpy(task, from->task, from->task_size);
+    memcpy((char *)task + from->call_at, &nothing, sizeof(nothing));
+    range->task = task;
+}
+
+TEST(at_a_place_a_range_finds_its_functions_by_their_addresses)
+{
+    struct piu_pool *pool = pool_with_window(MOST), *place;
+    int number = 4;
+    struct piu_result *r = piu_pool_apply_async(pool, double_it, &number, sizeof(number));
+    void *task = malloc(script.given[0].range.task_size);
+    struct range_work *work;
+    struct range range;
+    struct outcome o;
+
+    bring(&range, &script.given[0].range, task);
+    pool_use_engine(NULL);
+    place = pool_of(1);
+    CHECK_EQ(range_begin(place, &range, &work), 0);
+    free(task);
+    CHECK_EQ(piu_result_wait(&work->result, PIU_FOREVER), 0);
+    CHECK_EQ(range_end(work, &o), 0);
+    CHECK(o.ticket == range.ticket && o.how == RANGE_FINISHED);
+    answer(o);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+    CHECK_EQ(number, 8);
+    CHECK(range_free(work) == NULL);
+    piu_result_free(r);
+    piu_pool_free(place);
+    piu_pool_free(pool);
+}
+
+static void check_senseless(struct piu_pool *place, struct range range)
+{
+    struct range_work *work;
+
+    CHECK_EQ(range_begin(place, &range, &work), -EINVAL);
+}
+
+TEST(a_range_that_contradicts_itself_is_not_begun)
+{
+    struct piu_pool *pool = pool_with_window(MOST), *place;
+    int number = 4;
+    struct piu_result *r = piu_pool_apply_async(pool, double_it, &number, sizeof(number));
+    void *task = malloc(script.given[0].range.task_size);
+    struct range good, range;
+
+    bring(&good, &script.given[0].range, task);
+    pool_use_engine(NULL);
+    place = pool_of(1);
+    range = good, range.task_size = sizeof(struct piu_task) - 1;
+    check_senseless(place, range);
+    range = good, range.task_size--;
+    check_senseless(place, range);
+    range = good, range.last = range.first;
+    check_senseless(place, range);
+    range = good, range.first++, range.last++;
+    check_senseless(place, range);
+    range = good, range.in_bytes++;
+    check_senseless(place, range);
+    range = good, range.out_bytes--;
+    check_senseless(place, range);
+    range = good, range.call_at++;
+    check_senseless(place, range);
+    range = good, range.call_at = (uint32_t)range.task_size;
+    check_senseless(place, range);
+    range = good, range.call_at = 8;
+    check_senseless(place, range);
+    free(task);
+    piu_pool_free(place);
+    piu_result_free(r);
     piu_pool_free(pool);
 }
 
