@@ -22,7 +22,8 @@
  * J3  a job leaves the pool's list when it has ended, no worker's record names it, and the
  *     user has freed it; then its blocks are freed, or used for another
  * J4  notes (losses, failures, retries, resumes) are only ever added, in front, whole
- * J5  `finished` may have holes (who was killed between state and note), then `recount` is set
+ * J5  `finished` may have holes: of who was killed between state and note, then `recount` is set;
+ *     and of who stands there, then the job may have ENDED before the note comes
  * J6  nobody but who ends it writes the line that waiters spin on; news and bad news excepted
  * Crash: a dead worker's STARTED is found by the nursery through its record or by a look at
  * all states; what its share held is found by that look too (`rescan`).

@@ -226,8 +226,11 @@ static bool was_seen(const struct piu_result *r, uint64_t chunk)
     return r->was_seen[chunk / 8] & 1 << chunk % 8;
 }
 
-/* The next chunk that can be given out; chunks: none yet. */
-static uint64_t find_ready(struct piu_result *r)
+/*
+ * The next chunk that can be given out; chunks: none yet.  `ended`: so the job was before this look.
+ * Then all states say it, though a worker may still be about to note its chunk among the finished.
+ */
+static uint64_t find_ready(struct piu_result *r, bool ended)
 {
     const struct job *j = r->job;
     const _Atomic uint32_t *finished =
@@ -242,7 +245,8 @@ static uint64_t find_ready(struct piu_result *r)
         if (chunk < j->chunks && !was_seen(r, chunk))
             return chunk;
     }
-    for (uint64_t chunk = 0; chunk < end && atomic_load(&j->recount); chunk++) { /* J5 */
+    for (uint64_t chunk = 0; chunk < end && (ended || atomic_load(&j->recount));
+         chunk++) { /* J5 */
         if (!was_seen(r, chunk) && chunk_is_ready(j, chunk))
             return chunk;
     }
@@ -316,11 +320,11 @@ int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last,
 
         if (!job_is_sound(r))
             return -EBADMSG;
-        chunk = find_ready(r);
-        if (chunk < r->job->chunks)
-            return give_out(r, chunk, ret_first, ret_last);
         if (r->seen == r->job->chunks)
             return -ENODATA;
+        chunk = find_ready(r, ended);
+        if (chunk < r->job->chunks)
+            return give_out(r, chunk, ret_first, ret_last);
         if (ended)
             return verdict(r) < 0 ? verdict(r) : -ENODATA;
         e = wait_while(r, &r->job->news, news, deadline_left(deadline));

@@ -408,6 +408,29 @@ TEST(a_result_outlives_that_its_pool_is_written_over)
     piu_result_free(r);
 }
 
+/* Another worker ended the job, while those of the last chunks were about to note them. */
+TEST(unordered_gives_chunks_that_are_done_and_not_noted_yet)
+{
+    struct piu_pool *pool = pool_of(1);
+    struct trouble t = trouble_of(COUNT, go_on);
+    size_t first, last, seen = 0;
+    struct piu_result *r;
+    _Atomic uint32_t *finished;
+
+    t.task.chunk = 1;
+    r = piu_pool_imap(pool, &t.task, .unordered = true);
+    CHECK_EQ(piu_result_wait(r, PIU_FOREVER), 0);
+    test_wait_until(r->job->finished_count == COUNT);
+    finished = (_Atomic uint32_t *)(void *)(arena.base + r->job->finished);
+    finished[COUNT - 1] = finished[COUNT - 2] = 0;
+    while (piu_result_next(r, &first, &last, PIU_SEC(5)) == 0)
+        seen += last - first;
+    CHECK_EQ(seen, COUNT);
+    CHECK_EQ(piu_result_next(r, &first, &last, PIU_NOW), -ENODATA);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
 /* Each word in turn says something that cannot be. */
 static void check_result_is_told(struct piu_result *r, uint64_t *word)
 {
