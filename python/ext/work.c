@@ -4,6 +4,7 @@
 #include "wait.h"
 
 #define SLICE PIU_MSEC(50)
+#define LARGE ((size_t)8 << 20) /* bytes */
 
 struct task {
     void *message;
@@ -297,6 +298,18 @@ static int work_once(struct worker *w)
     return r < 0 ? -1 : 1;
 }
 
+/*
+ * glibc maps blocks from a threshold on, and gives the end of its heap back from twice that; the
+ * threshold follows the largest mapped block that was freed.  From here on it is LARGE: else what
+ * is taken and given for each task, arrays say, would be pages that the kernel clears anew.
+ */
+static void keep_pages(void)
+{
+    void *volatile block = malloc(LARGE);
+
+    free(block);
+}
+
 PyObject *tasks_work(PyObject *self, PyObject *arguments)
 {
     struct worker w = {.tasks = (struct tasks_object *)self};
@@ -307,6 +320,7 @@ PyObject *tasks_work(PyObject *self, PyObject *arguments)
         slot_check(w.tasks, w.slot) < 0)
         return NULL;
     w.seat = seat_of(w.tasks, w.slot);
+    keep_pages();
     for (unsigned long long done = 0; r > 0 && (most == 0 || done < most); done++)
         r = work_once(&w);
     Py_XDECREF(w.function);

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -68,6 +69,11 @@ def wait_for(event):
     event_of_worker.wait()
 
 
+def faults_with_two_of(data):
+    copies = bytes(bytearray(data))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt + 0 * len(copies)
+
+
 def keep_event(event):
     global event_of_worker
     event_of_worker = event
@@ -88,6 +94,12 @@ class Counter:
 
 
 class PoolTest(unittest.TestCase):
+
+    def test_large_arguments_are_not_on_fresh_pages_for_each_task(self):
+        with piu.Pool(1) as pool:
+            faults = pool.map(faults_with_two_of, [b'x' * (1 << 20)] * 20, chunksize=1)
+        pages = (1 << 20) // resource.getpagesize()
+        self.assertLess(faults[-1] - faults[9], 10 * pages)  # three blocks of so many each
 
     def test_objects_of_piu_go_to_running_pools_and_come_back(self):
         for method in children.METHODS:
