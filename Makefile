@@ -6,7 +6,7 @@ bench = build-bench
 python = $(or $(PYTHON),/usr/bin/python3)
 
 .PHONY: all demo test conformance never-hang bench bench-python bench-deps compat check install format clean
-.PHONY: kill kill-quick kill-pairs kill-selftest fault fuzz verify cov
+.PHONY: check-aarch64 kill kill-quick kill-pairs kill-selftest fault fuzz verify cov
 .PHONY: soak soak-selftest leakcheck bench-recovery
 
 all: $(build)/build.ninja
@@ -110,6 +110,10 @@ bench-deps: $(bench)/build.ninja
 check:
 	@tools/setup build check
 	@tools/check format layers gcc clang asan tsan
+
+check-aarch64:
+	@tools/setup build aarch64
+	@tools/check aarch64
 
 # DESTDIR=/some/directory: install below that one; another prefix: meson configure build
 install: all
