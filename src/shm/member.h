@@ -127,6 +127,28 @@ static inline int member_who(uint64_t *ret)
     return 0;
 }
 
+/*
+ * A call that needs `object` in shared memory: 0, -EINVAL: it is NULL, -EFAULT: it lies elsewhere,
+ * or as member_who().
+ */
+static inline int member_uses(const void *object, size_t size, uint64_t *ret_who)
+{
+    int r = likely(object) ? member_who(ret_who) : -EINVAL;
+
+    return unlikely(r < 0) ? r : likely(arena_has(object, size)) ? 0 : -EFAULT;
+}
+
+/*
+ * One that only reads or writes `object`, wherever it lies: a program that was exec'ed finds
+ * shared memory from its first call on, so it joins.  0, -EINVAL: it is NULL, or as member_who().
+ */
+static inline int member_looks(const void *object)
+{
+    uint64_t who;
+
+    return unlikely(!object) ? -EINVAL : likely(arena.base) ? 0 : member_who(&who);
+}
+
 /* The same for a thread that has asked just now: it sweeps, say, or is in a lock. */
 static inline uint64_t member_who_again(void)
 {

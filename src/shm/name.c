@@ -232,12 +232,10 @@ void name_forget(const void *start, size_t size)
 int piu_name(const void *object, const char *name)
 {
     uint64_t who;
-    int r = 0;
+    int r = member_uses(object, 1, &who);
 
-    if (!object)
-        return -EINVAL;
-    if (!arena_has(object, 1))
-        return -EFAULT;
+    if (r < 0)
+        return r;
     if (!name) {
         name_forget(object, 1);
         return 0;
@@ -268,7 +266,8 @@ const char *piu_name_of(const void *object, char *ret, size_t room)
     if (!ret || room == 0)
         return "";
     ret[0] = '\0';
-    if (!object || !arena_has(object, 1) || !table_now() || names_enter(&who) < 0)
+    if (member_looks(object) < 0 || !arena_has(object, 1) || !table_now() ||
+        names_enter(&who) < 0)
         return ret;
     name_read(arena_offset(object), ret, room);
     names_leave(who);

@@ -33,7 +33,7 @@ void *piu_shared_free(void *shared)
 {
     int r = 0;
 
-    if (shared) {
+    if (shared && (r = member_looks(shared)) == 0) {
         name_forget(shared, block_size(shared));
         r = block_free(shared);
     }
@@ -44,5 +44,5 @@ void *piu_shared_free(void *shared)
 
 bool piu_is_shared(const void *address)
 {
-    return arena_has(address, 1);
+    return member_looks(address) == 0 && arena_has(address, 1);
 }

@@ -316,15 +316,10 @@ static int pass(struct barrier *b, uint64_t who, unsigned *ret_index, int64_t ti
 int piu_barrier_wait(struct piu_barrier *b, unsigned *ret_index, int64_t timeout)
 {
     uint64_t who;
-    int r;
+    int r = member_uses(b, sizeof(*b), &who);
 
-    if (!b)
-        return -EINVAL;
-    r = member_who(&who);
     if (r < 0)
         return r;
-    if (!arena_has(b, sizeof(*b)))
-        return -EFAULT;
     if (look(b)->parties == 0)
         return -EINVAL; /* init was forgotten */
     return pass(inside(b), who, ret_index, timeout);
@@ -335,15 +330,10 @@ int piu_barrier_wait(struct piu_barrier *b, unsigned *ret_index, int64_t timeout
 int piu_barrier_init(struct piu_barrier *b, unsigned parties)
 {
     uint64_t who;
-    int r;
+    int r = parties ? member_uses(b, sizeof(*b), &who) : -EINVAL;
 
-    if (!b || parties == 0)
-        return -EINVAL;
-    r = member_who(&who);
     if (r < 0)
         return r;
-    if (!arena_has(b, sizeof(*b)))
-        return -EFAULT;
     *inside(b) = (struct barrier){.parties = parties};
     return 0;
 }
@@ -352,15 +342,10 @@ static int end_now(struct piu_barrier *b, bool broken)
 {
     uint32_t turn;
     uint64_t who;
-    int r;
+    int r = member_uses(b, sizeof(*b), &who);
 
-    if (!b)
-        return -EINVAL;
-    r = member_who(&who);
     if (r < 0)
         return r;
-    if (!arena_has(b, sizeof(*b)))
-        return -EFAULT;
     turn = gate_enter(inside(b), who);
     generation_end(inside(b), BROKEN, broken);
     gate_leave(inside(b), turn);
@@ -379,17 +364,17 @@ int piu_barrier_abort(struct piu_barrier *b)
 
 unsigned piu_barrier_parties(const struct piu_barrier *b)
 {
-    return b ? look(b)->parties : 0;
+    return member_looks(b) == 0 ? look(b)->parties : 0;
 }
 
 unsigned piu_barrier_waiting(const struct piu_barrier *b)
 {
-    return b && arena_has(b, sizeof(*b)) ? arrived_count(look(b)) : 0;
+    return member_looks(b) == 0 && arena_has(b, sizeof(*b)) ? arrived_count(look(b)) : 0;
 }
 
 bool piu_barrier_is_broken(const struct piu_barrier *b)
 {
-    return b && is_broken(look(b));
+    return member_looks(b) == 0 && is_broken(look(b));
 }
 
 void piu_barrier_done(struct piu_barrier *b)

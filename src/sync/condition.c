@@ -348,15 +348,10 @@ static void notify_in_batches(struct condition *c, uint64_t who, bool all, unsig
 static int notify(struct piu_condition *c, bool all, unsigned count)
 {
     uint64_t who;
-    int r;
+    int r = member_uses(c, sizeof(*c), &who);
 
-    if (!c)
-        return -EINVAL;
-    r = member_who(&who);
     if (r < 0)
         return r;
-    if (!arena_has(c, sizeof(*c)))
-        return -EFAULT;
     if (atomic_load(&inside(c)->waiters)) /* 0: nobody has ever waited */
         notify_in_batches(inside(c), who, all, count);
     return 0;
@@ -379,7 +374,7 @@ unsigned piu_condition_waiting(const struct piu_condition *c)
     struct roll_entry *e;
     unsigned count = 0;
 
-    if (!c || !arena_has(c, sizeof(*c)))
+    if (member_looks(c) < 0 || !arena_has(c, sizeof(*c)))
         return 0;
     for (e = roll_first(&walk, &in->waiters); e; e = roll_next(&walk))
         count += state_of(e) == WAITING && !who_has_ended(walk.who);

@@ -44,9 +44,10 @@ static uint32_t word_now(const struct piu_event *e)
 int piu_event_set(struct piu_event *e)
 {
     uint32_t old, new;
+    int r = member_looks(e);
 
-    if (!e)
-        return -EINVAL;
+    if (unlikely(r < 0))
+        return r;
     old = atomic_load_explicit(word_of(e), memory_order_relaxed);
     do {
         new = old &EVENT_SET ? old : ((old & ~EVENT_SLEEPERS) + EVENT_TIMES) | EVENT_SET;
@@ -60,15 +61,16 @@ int piu_event_set(struct piu_event *e)
 
 int piu_event_clear(struct piu_event *e)
 {
-    if (!e)
-        return -EINVAL;
-    atomic_fetch_and_explicit(word_of(e), ~EVENT_SET, memory_order_relaxed);
-    return 0;
+    int r = member_looks(e);
+
+    if (r == 0)
+        atomic_fetch_and_explicit(word_of(e), ~EVENT_SET, memory_order_relaxed);
+    return r;
 }
 
 bool piu_event_is_set(const struct piu_event *e)
 {
-    return e && word_now(e) & EVENT_SET;
+    return member_looks(e) == 0 && word_now(e) & EVENT_SET;
 }
 
 /* The word with its sleepers bit; 0: it is set, or was since it had the count of `since`. */
@@ -103,10 +105,11 @@ static int wait_asleep(struct piu_event *e, uint32_t since, int64_t timeout)
 
 int piu_event_wait(struct piu_event *e, int64_t timeout)
 {
+    int r = member_looks(e);
     uint32_t word;
 
-    if (!e)
-        return -EINVAL;
+    if (unlikely(r < 0))
+        return r;
     word = word_now(e);
     if (word & EVENT_SET)
         return 0;

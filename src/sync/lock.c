@@ -54,7 +54,9 @@ int piu_lock_release(struct piu_lock *l)
 
 pid_t piu_lock_owner(const struct piu_lock *l)
 {
-    uint64_t id = l ? owner_of(&((const struct lock *)(const void *)l)->owner) : 0;
+    uint64_t id = member_looks(l) == 0
+                      ? owner_of(&((const struct lock *)(const void *)l)->owner)
+                      : 0;
 
     return id ? member_pid(id) : 0;
 }
@@ -66,7 +68,7 @@ static uint64_t word_read(const struct piu_lock *l)
 
 bool piu_lock_is_locked(const struct piu_lock *l)
 {
-    uint64_t word = l ? word_read(l) : 0;
+    uint64_t word = member_looks(l) == 0 ? word_read(l) : 0;
 
     return word != 0 && word != OWNER_NEWS;
 }

@@ -100,14 +100,14 @@ int piu_rlock_release(struct piu_rlock *l)
 
 pid_t piu_rlock_owner(const struct piu_rlock *l)
 {
-    uint64_t id = l ? owner_of(&inside(l)->owner) : 0;
+    uint64_t id = member_looks(l) == 0 ? owner_of(&inside(l)->owner) : 0;
 
     return id ? member_pid(id) : 0;
 }
 
 bool piu_rlock_is_locked(const struct piu_rlock *l)
 {
-    uint64_t word = l ? atomic_load(&inside(l)->owner) : 0;
+    uint64_t word = member_looks(l) == 0 ? atomic_load(&inside(l)->owner) : 0;
 
     return word != 0 && word != OWNER_NEWS;
 }

@@ -263,15 +263,10 @@ static int acquire_asleep(struct rwlock *l, uint64_t who, enum use use, int64_t 
 static int acquire(struct piu_rwlock *l, enum use use, int64_t timeout)
 {
     uint64_t who;
-    int r;
+    int r = member_uses(l, sizeof(*l), &who);
 
-    if (unlikely(!l))
-        return -EINVAL;
-    r = member_who(&who);
     if (unlikely(r < 0))
         return r;
-    if (unlikely(!arena_has(l, sizeof(*l))))
-        return -EFAULT;
     gate_enter(inside(l), who);
     r = try(inside(l), who, use);
     gate_leave(inside(l));
@@ -319,16 +314,11 @@ static int release(struct rwlock *l, uint64_t who)
 
 int piu_rwlock_release(struct piu_rwlock *l)
 {
-    int r, wakes = 0;
     uint64_t who;
+    int r = member_uses(l, sizeof(*l), &who), wakes = 0;
 
-    if (unlikely(!l))
-        return -EINVAL;
-    r = member_who(&who);
     if (unlikely(r < 0))
         return r;
-    if (unlikely(!arena_has(l, sizeof(*l))))
-        return -EFAULT;
     gate_enter(inside(l), who);
     r = release(inside(l), who);
     if (r == 0)

@@ -63,15 +63,12 @@ static int plain_give(struct semaphore *s)
 int piu_semaphore_init(struct piu_semaphore *s, unsigned value, unsigned flags)
 {
     uint64_t who;
-    int r;
+    int r = flags ? member_uses(s, sizeof(*s), &who) : member_looks(s);
 
-    if (!s || value > VALUE_MAX || flags & ~(unsigned)(PIU_BOUNDED | PIU_RECOVER))
+    if (value > VALUE_MAX || flags & ~(unsigned)(PIU_BOUNDED | PIU_RECOVER))
         return -EINVAL;
-    r = flags ? member_who(&who) : 0;
     if (r < 0)
         return r;
-    if (flags && !arena_has(s, sizeof(*s)))
-        return -EFAULT;
     *inside(s) = (struct semaphore){.word = value, .flags = flags, .initial = value};
     return 0;
 }
@@ -171,15 +168,12 @@ static int take_asleep(struct semaphore *s, uint64_t who, enum taking how,
 static int acquire(struct piu_semaphore *s, enum taking how, int64_t timeout)
 {
     uint64_t who;
-    int r;
+    int r = unlikely(!s) ? -EINVAL : member_who(&who);
 
-    if (unlikely(!s))
-        return -EINVAL;
-    if (unlikely(is_recorded(look(s), how) && !arena_has(s, sizeof(*s))))
-        return -EFAULT;
-    r = member_who(&who);
     if (unlikely(r < 0))
         return r;
+    if (unlikely(is_recorded(look(s), how) && !arena_has(s, sizeof(*s))))
+        return -EFAULT;
     r = take(inside(s), who, how, false);
     if (r == -EBUSY)
         return timeout > 0 ? take_asleep(inside(s), who, how, timeout) : -ETIMEDOUT;
@@ -201,11 +195,8 @@ int piu_semaphore_enter(struct piu_semaphore *s, int64_t timeout)
 static int give_recorded(struct semaphore *s, enum taking how)
 {
     uint64_t who;
-    int r;
+    int r = member_uses(s, sizeof(*s), &who);
 
-    if (!arena_has(s, sizeof(*s)))
-        return -EFAULT;
-    r = member_who(&who);
     if (r < 0)
         return r;
     units_enter(s, who);
@@ -217,10 +208,10 @@ static int give_recorded(struct semaphore *s, enum taking how)
 static int release(struct piu_semaphore *s, enum taking how)
 {
     struct semaphore *in = inside(s);
-    int r;
+    int r = member_looks(s);
 
-    if (unlikely(!s))
-        return -EINVAL;
+    if (unlikely(r < 0))
+        return r;
     if (is_recorded(in, how) ||
         unlikely(atomic_load_explicit(&in->debt, memory_order_relaxed)))
         r = give_recorded(in, how);
@@ -243,7 +234,7 @@ int piu_semaphore_exit(struct piu_semaphore *s)
 
 unsigned piu_semaphore_value(const struct piu_semaphore *s)
 {
-    return s ? units(look(s)) : 0;
+    return member_looks(s) == 0 ? units(look(s)) : 0;
 }
 
 void piu_semaphore_done(struct piu_semaphore *s)

@@ -74,8 +74,163 @@ static int role_signals(void)
                : 1;
 }
 
+/* Objects of all kinds, each to be met by a program whose first call of piu's this is. */
+struct scene {
+    struct piu_event event;
+    struct piu_semaphore semaphore;
+    struct piu_barrier barrier;
+    struct piu_lock lock;
+    struct piu_rlock rlock;
+    struct piu_rwlock rwlock;
+    struct piu_condition condition;
+};
+
+static bool first_event_set(struct scene *s)
+{
+    return piu_event_set(&s->event) == 0;
+}
+
+static bool first_event_clear(struct scene *s)
+{
+    return piu_event_clear(&s->event) == 0;
+}
+
+static bool first_event_is_set(struct scene *s)
+{
+    return piu_event_is_set(&s->event);
+}
+
+static bool first_event_wait(struct scene *s)
+{
+    return piu_event_wait(&s->event, 0) == 0;
+}
+
+static bool first_semaphore_init(struct scene *s)
+{
+    return piu_semaphore_init(&s->semaphore, 3, 0) == 0;
+}
+
+static bool first_semaphore_acquire(struct scene *s)
+{
+    return piu_semaphore_acquire(&s->semaphore, 0) == 0;
+}
+
+static bool first_semaphore_release(struct scene *s)
+{
+    return piu_semaphore_release(&s->semaphore) == 0;
+}
+
+static bool first_semaphore_enter(struct scene *s)
+{
+    return piu_semaphore_enter(&s->semaphore, 0) == 0;
+}
+
+static bool first_semaphore_value(struct scene *s)
+{
+    return piu_semaphore_value(&s->semaphore) == 3;
+}
+
+static bool first_barrier_parties(struct scene *s)
+{
+    return piu_barrier_parties(&s->barrier) == 2;
+}
+
+static bool first_barrier_is_broken(struct scene *s)
+{
+    return piu_barrier_is_broken(&s->barrier);
+}
+
+static bool first_barrier_waiting(struct scene *s)
+{
+    return piu_barrier_waiting(&s->barrier) == 0;
+}
+
+static bool first_lock_is_locked(struct scene *s)
+{
+    return piu_lock_is_locked(&s->lock);
+}
+
+static bool first_lock_owner(struct scene *s)
+{
+    return piu_lock_owner(&s->lock) == getppid();
+}
+
+static bool first_rlock_is_locked(struct scene *s)
+{
+    return piu_rlock_is_locked(&s->rlock);
+}
+
+static bool first_rlock_owner(struct scene *s)
+{
+    return piu_rlock_owner(&s->rlock) == getppid();
+}
+
+static bool first_rwlock_read(struct scene *s)
+{
+    return piu_rwlock_acquire_read(&s->rwlock, 0) == 0;
+}
+
+static bool first_notify(struct scene *s)
+{
+    return piu_condition_notify_all(&s->condition) == 0;
+}
+
+static bool first_condition_waiting(struct scene *s)
+{
+    return piu_condition_waiting(&s->condition) == 0;
+}
+
+static bool first_is_shared(struct scene *s)
+{
+    return piu_is_shared(s);
+}
+
+static bool first_name(struct scene *s)
+{
+    return piu_name(s, "the scene") == 0;
+}
+
+static bool first_free(struct scene *s)
+{
+    errno = 0;
+    piu_shared_free(s);
+    return errno == 0;
+}
+
+static const struct first {
+    const char *name;
+    bool (*call)(struct scene *s);
+} firsts[] = {
+    {"event_set", first_event_set},
+    {"event_clear", first_event_clear},
+    {"event_is_set", first_event_is_set},
+    {"event_wait", first_event_wait},
+    {"semaphore_init", first_semaphore_init},
+    {"semaphore_acquire", first_semaphore_acquire},
+    {"semaphore_release", first_semaphore_release},
+    {"semaphore_enter", first_semaphore_enter},
+    {"semaphore_value", first_semaphore_value},
+    {"barrier_parties", first_barrier_parties},
+    {"barrier_is_broken", first_barrier_is_broken},
+    {"barrier_waiting", first_barrier_waiting},
+    {"lock_is_locked", first_lock_is_locked},
+    {"lock_owner", first_lock_owner},
+    {"rlock_is_locked", first_rlock_is_locked},
+    {"rlock_owner", first_rlock_owner},
+    {"rwlock_acquire_read", first_rwlock_read},
+    {"condition_notify_all", first_notify},
+    {"condition_waiting", first_condition_waiting},
+    {"is_shared", first_is_shared},
+    {"name", first_name},
+    {"shared_free", first_free},
+};
+
 static int play(const char *role, struct meeting *m)
 {
+    for (size_t i = 0; i < array_size(firsts); i++) {
+        if (strcmp(role, firsts[i].name) == 0)
+            return firsts[i].call((struct scene *)(void *)m) ? 15 : 1;
+    }
     if (strcmp(role, "lock") == 0)
         return role_lock(m);
     if (strcmp(role, "hold") == 0)
@@ -144,6 +299,24 @@ TEST(an_executed_program_shares_a_lock_by_its_address)
     CHECK_EQ(m->count, 4000);
     CHECK_EQ(piu_process_report(&parts[0].process, &death), 0);
     CHECK(death.left);
+}
+
+TEST(any_call_may_be_the_first_of_an_executed_program)
+{
+    for (size_t i = 0; i < array_size(firsts); i++) {
+        struct scene *s = piu_shared_new(1, sizeof(*s));
+        struct part part = {0};
+
+        CHECK_EQ(piu_semaphore_init(&s->semaphore, 3, 0), 0);
+        CHECK_EQ(piu_barrier_init(&s->barrier, 2), 0);
+        CHECK_EQ(piu_barrier_abort(&s->barrier), 0);
+        CHECK_EQ(piu_event_set(&s->event), 0);
+        CHECK_EQ(piu_lock_acquire(&s->lock, 0), 0);
+        CHECK_EQ(piu_rlock_acquire(&s->rlock, 0), 0);
+        CHECK_EQ(part_start(&part, firsts[i].name, s), 0);
+        if (part_end(&part) != 15)
+            test_fail(__FILE__, __LINE__, "%s", firsts[i].name);
+    }
 }
 
 TEST(it_is_a_member_by_its_name_and_its_death_is_news)
