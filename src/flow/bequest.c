@@ -12,7 +12,7 @@
 /* For a child that is being forked: offset of its block; 0: there is nothing to inherit. */
 static uint64_t bequest;
 static int bequest_witness = -1; /* and what it would be slow to make (member_witness) */
-static bool fork_has_turn;
+static bool fork_has_entered;
 
 /* ---- The list ------------------------------------------------------------------------------ */
 
@@ -133,8 +133,8 @@ static void before_fork(void)
     uint64_t who;
 
     bequest = 0;
-    fork_has_turn = ledger_turn_take_to_fork();
-    if (!fork_has_turn || ledger_mine.held == 0 || ledger_mine.pid != getpid() ||
+    fork_has_entered = ledger_mine_enter_to_fork();
+    if (!fork_has_entered || ledger_mine.held == 0 || ledger_mine.pid != getpid() ||
         member_who(&who) < 0 || handles_are_entered_by(who) || !(t = handles_enter()))
         return;
     (void)bequest_make(t); /* no memory: the child will not hold anything */
@@ -154,8 +154,8 @@ static void after_fork_in_starter(void)
 {
     fd_close(bequest_witness);
     witness_forget();
-    if (fork_has_turn)
-        ledger_turn_give();
+    if (fork_has_entered)
+        ledger_mine_leave();
     if (bequest)
         bequests_give_back();
 }

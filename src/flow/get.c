@@ -191,7 +191,7 @@ static void copy_out(struct request *ret)
 }
 
 /* Nothing is left, nor comes: but what a dead one had taken is to come first. */
-static bool is_over(struct piu_queue *q)
+static bool look_for_end(struct piu_queue *q)
 {
     if (!queue_has_ended(q) || queue_has_message(q))
         return false;
@@ -206,7 +206,7 @@ static noinline int get_waiting(struct piu_queue *q, uint64_t who,
     int r = -EAGAIN;
 
     while (r == -EAGAIN) {
-        if (is_over(q)) {
+        if (look_for_end(q)) {
             r = -EPIPE;
             break;
         }
@@ -383,7 +383,7 @@ int piu_queue_get_many(struct piu_queue *q, void *data, size_t size, size_t coun
         data = nothing;
     while ((r = get_some(q, who, data, size, count, &done, &news)) == -EAGAIN &&
            done == 0) {
-        if (is_over(q)) {
+        if (look_for_end(q)) {
             r = -EPIPE;
             break;
         }

@@ -14,7 +14,7 @@
 
 /* The words are written without locks: threads may write over what others have learned. */
 
-static bool is_time_to_try(struct get_side *get)
+static bool count_down(struct get_side *get)
 {
     uint32_t left = atomic_load_explicit(&get->lag_try_in, memory_order_relaxed);
 
@@ -52,7 +52,7 @@ void getter_lags(struct piu_queue *q)
     bool tries = lag == 0;
     uint64_t messages;
 
-    if (!c || (tries && !is_time_to_try(&q->get)))
+    if (!c || (tries && !count_down(&q->get)))
         return;
     if (tries || lag > LAG_MOST)
         lag = LAG_TRY;

@@ -19,27 +19,27 @@ struct ledger ledger_mine;
  */
 static _Atomic uint32_t *busy;
 
-#define TURN_LASTS (100 * MSEC)
+#define PATIENCE (100 * MSEC)
 
-static bool turn_try(void)
+static bool mine_try(void)
 {
     uint32_t idle = 0;
 
     return atomic_compare_exchange_strong(busy, &idle, 1);
 }
 
-void ledger_turn_take(void)
+void ledger_mine_enter(void)
 {
-    while (!turn_try())
+    while (!mine_try())
         sched_yield();
 }
 
 /* Not for ever: the fork may come from a signal handler that interrupted whoever has it. */
-bool ledger_turn_take_to_fork(void)
+bool ledger_mine_enter_to_fork(void)
 {
-    int64_t deadline = deadline_after(TURN_LASTS);
+    int64_t deadline = deadline_after(PATIENCE);
 
-    while (!turn_try()) {
+    while (!mine_try()) {
         if (deadline_left(deadline) == 0)
             return false;
         sched_yield();
@@ -47,7 +47,7 @@ bool ledger_turn_take_to_fork(void)
     return true;
 }
 
-void ledger_turn_give(void)
+void ledger_mine_leave(void)
 {
     atomic_store(busy, 0);
 }
@@ -113,7 +113,7 @@ static bool next_is_free(void)
     return place && atomic_load(place) & ENTRY_FREE;
 }
 
-/* The turn is ours.  There is a free entry then. */
+/* ledger_mine is entered.  There is a free entry then. */
 static int ledger_ready(void)
 {
     uint64_t who;
@@ -130,9 +130,9 @@ int ledger_begin(void)
 {
     int r;
 
-    ledger_turn_take();
+    ledger_mine_enter();
     r = ledger_ready();
-    ledger_turn_give();
+    ledger_mine_leave();
     return r;
 }
 
@@ -155,25 +155,25 @@ static void hold_fill(struct handle_table *t, struct piu_hold *ret, struct cell 
 
 /* ---- The calls ----------------------------------------------------------------------------- */
 
-/* Turn and gate, and an entry to fill. */
+/* ledger_mine and the gate, and an entry to fill. */
 static struct handle_table *ledger_enter(int *ret_error)
 {
     struct handle_table *t;
     int r;
 
-    ledger_turn_take();
+    ledger_mine_enter();
     r = ledger_ready();
     t = r == 0 ? handles_enter() : NULL;
     *ret_error = r < 0 ? r : t ? 0 : -errno;
     if (!t)
-        ledger_turn_give();
+        ledger_mine_leave();
     return t;
 }
 
 static void ledger_leave(struct handle_table *t)
 {
     handles_leave(t);
-    ledger_turn_give();
+    ledger_mine_leave();
 }
 
 /* What is given back at the end must fit in. */

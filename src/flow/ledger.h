@@ -44,12 +44,12 @@ static inline bool entry_names_cell(uint64_t value)
 
 int ledger_begin(void); /* the caller has a ledger, if empty.  -ENOMEM */
 
-/* The turn: one thread of this process at ledger_mine, or in a fork that copies it. */
-void ledger_turn_take(void);
-bool ledger_turn_take_to_fork(void); /* false: whoever has it keeps it */
-void ledger_turn_give(void);
+/* One thread of this process at a time at ledger_mine, or in a fork that copies it. */
+void ledger_mine_enter(void);
+bool ledger_mine_enter_to_fork(void); /* false: whoever has it keeps it */
+void ledger_mine_leave(void);
 
-/* With the turn: of ledger_mine; NULL: no such. */
+/* In there: of ledger_mine; NULL: no such. */
 ledger_entry *ledger_entry_at(uint32_t number);
 
 /* The caller's own: entry by entry; who is killed at it leaves the rest to the sweep of itself. */

@@ -216,18 +216,6 @@ int fd_life_arm(int own)
     return entry.revents & POLLHUP ? -EPIPE : 0;
 }
 
-int fd_life_attach(int read_end, int *ret_fd)
-{
-    cleanup(fd_done) int own = -1;
-    int r = fd_life_open(read_end, &own);
-
-    if (r == 0)
-        r = fd_life_arm(own);
-    if (r == 0)
-        *ret_fd = take_fd(&own);
-    return r;
-}
-
 /* An OFD lock: a lock of the process would go when any descriptor of the file is closed. */
 static struct flock witness_lock(uint64_t index)
 {
@@ -252,18 +240,6 @@ int fd_witness_lock(int witness, uint64_t index)
     if (fcntl(witness, F_OFD_SETLK, &lock) < 0)
         return errno == EACCES ? -EAGAIN : -errno;
     return 0;
-}
-
-int fd_witness_hold(int fd, uint64_t index, int *ret_fd)
-{
-    cleanup(fd_done) int own = -1;
-    int r = fd_witness_open(fd, &own);
-
-    if (r == 0)
-        r = fd_witness_lock(own, index);
-    if (r == 0)
-        *ret_fd = take_fd(&own);
-    return r;
 }
 
 bool fd_witness_is_held(int fd, uint64_t index)

@@ -41,29 +41,23 @@ static inline int take_fd(int *fd)
 
 /*
  * The life pipe.  A process that has daemon children keeps the only write end; each child
- * calls fd_life_attach() on the read end: when the last write end closes, in whatever way
- * its owner ended, the kernel sends the child SIGKILL (O_ASYNC, F_SETSIG on the child's own
- * open description, made through /proc/self/fd).  If the writer has gone already: -EPIPE.
- * On success *ret_fd is the child's own description, to be kept open.
- */
-int fd_life_attach(int read_end, int *ret_fd);
-/*
- * The two halves: the starter, where /proc is warm, makes the description, and closes its
- * copy behind the fork; the child arms it.
+ * has an open description of its own for the read end, made through /proc/self/fd and armed
+ * (O_ASYNC, F_SETSIG): when the last write end closes, in whatever way its owner ended, the
+ * kernel sends the child SIGKILL.
+ *
+ * open: by the starter, where /proc is warm, which closes its copy behind the fork.
+ * arm: by the child, which keeps it open.  -EPIPE: the writer has gone already.
  */
 int fd_life_open(int read_end, int *ret_fd);
-int fd_life_arm(int own); /* -EPIPE */
+int fd_life_arm(int own);
 
 /*
- * A lock on a close-on-exec description of the caller's own, on byte `index` of the file
- * behind `fd`: released by the kernel at exec and at the end of the process (OFD lock).
- * A fork child inherits the description and so the hold: it closes *ret_fd when it can.
- *     -EAGAIN   another description holds this byte
- */
-int fd_witness_hold(int fd, uint64_t index, int *ret_fd);
-/*
- * The two halves: in a process where /proc is warm the first costs a tenth of what it costs
- * in a new one, which then does the second with what it inherited.
+ * A witness: a close-on-exec description of the caller's own of the file behind `fd`, with a lock
+ * on byte `index`, which the kernel releases at exec and at the end of the process (OFD lock).
+ * A fork child inherits the description and so the lock: it closes *ret_fd when it can.
+ *     -EAGAIN   another description has this byte
+ * In a process where /proc is warm, open costs a tenth of what it costs in a new one, which then
+ * locks what it inherited.
  */
 int fd_witness_open(int fd, int *ret_fd);
 int fd_witness_lock(int witness, uint64_t index);

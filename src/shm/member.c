@@ -30,16 +30,6 @@ void member_name(uint64_t id, char ret[NAME_SIZE])
         memcpy(ret, m->name, NAME_SIZE - 1); /* may be of the next one, for people only */
 }
 
-void member_rename(const char *name)
-{
-    struct member *m = member_of(member_self_id());
-
-    if (!m)
-        return;
-    memset(m->name, 0, sizeof(m->name));
-    strncpy(m->name, name, sizeof(m->name) - 1);
-}
-
 void member_set_idle(void)
 {
     struct member *m = member_of(member_self_id());

@@ -193,7 +193,6 @@ int member_join_as(uint64_t id, int given);
  */
 void member_expect(uint64_t id, int given);
 bool member_expects(void);
-void member_rename(const char *name);
 /* For when somebody else reaps the caller: what it is about to give to exit(). */
 void member_note_exitcode(int exitcode);
 int member_exitcode(uint64_t id, int *ret); /* -ENODATA: it did not say, or long ago */

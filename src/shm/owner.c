@@ -292,3 +292,10 @@ int owner_release_any(owner_word *word, uint64_t who)
         old = atomic_load(word);
     }
 }
+
+bool owner_check(const owner_word *word)
+{
+    uint64_t id = atomic_load(word) & ID_MASK;
+
+    return id == 0 || id == OWNER_NEWS || (id_slot(id) != 0 && member_of(id));
+}

@@ -97,4 +97,6 @@ static inline void owner_leave(owner_word *word)
     atomic_store_explicit(word, 0, memory_order_release);
 }
 
+bool owner_check(const owner_word *word); /* W1 */
+
 #endif

@@ -1,7 +1,7 @@
 #include "sync/barrier.h"
 
 #include "os/futex.h"
-#include "sync/lock.h"
+#include "shm/owner.h"
 #include "sync/roll.h"
 #include "sync/slices.h"
 

@@ -80,13 +80,6 @@ bool piu_lock_is_mine(const struct piu_lock *l)
     return l && member_who(&who) == 0 && (word_read(l) & WHO_MASK) == who;
 }
 
-bool owner_check(const owner_word *word)
-{
-    uint64_t id = atomic_load(word) & ID_MASK;
-
-    return id == 0 || id == OWNER_NEWS || (id_slot(id) != 0 && member_of(id));
-}
-
 bool lock_check(const struct piu_lock *l)
 {
     return owner_check(&((const struct lock *)(const void *)l)->owner);

@@ -9,6 +9,4 @@
 owner_word *lock_word(struct piu_lock *l);
 bool lock_check(const struct piu_lock *l);
 
-bool owner_check(const owner_word *word); /* W1 of shm/owner.h */
-
 #endif

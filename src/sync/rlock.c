@@ -1,6 +1,6 @@
 #include "sync/rlock.h"
 
-#include "sync/lock.h"
+#include "shm/owner.h"
 
 /*
  *    0        8       12              64

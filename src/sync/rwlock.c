@@ -1,7 +1,7 @@
 #include "sync/rwlock.h"
 
 #include "os/futex.h"
-#include "sync/lock.h"
+#include "shm/owner.h"
 #include "sync/roll.h"
 #include "sync/slices.h"
 
@@ -59,7 +59,7 @@ static void gate_leave(struct rwlock *l)
 
 /* ---- Who is there, inside the gate ----------------------------------------------------- */
 
-static bool writer_is_there(struct rwlock *l)
+static bool writer_settle(struct rwlock *l)
 {
     uint64_t writer = atomic_load(&l->writer);
 
@@ -137,7 +137,7 @@ static int read_try(struct rwlock *l, uint64_t who)
     struct roll_entry *e;
     int r;
 
-    if (writer_is_there(l))
+    if (writer_settle(l))
         return -EBUSY;
     e = entry_of(l, who, WHO_MASK, READS);
     if (!e && somebody(l, WANTS))
@@ -162,7 +162,7 @@ static void want_end(struct rwlock *l, uint64_t who)
 
 static int write_try(struct rwlock *l, uint64_t who)
 {
-    if (writer_is_there(l) || somebody(l, READS))
+    if (writer_settle(l) || somebody(l, READS))
         return -EBUSY;
     atomic_store(&l->writer, who);
     want_end(l, who); /* L5: after */

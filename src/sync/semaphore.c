@@ -1,7 +1,7 @@
 #include "sync/semaphore.h"
 
 #include "os/futex.h"
-#include "sync/lock.h"
+#include "shm/owner.h"
 #include "sync/slices.h"
 #include "sync/units.h"
 
@@ -101,7 +101,7 @@ static int take_recorded(struct semaphore *s, uint64_t who, bool sleeps)
 }
 
 /* What holders that died have, before the caller goes to sleep. */
-static bool is_back(struct semaphore *s, uint64_t who)
+static bool units_recover(struct semaphore *s, uint64_t who)
 {
     if (!has_holders(s, TAKE_BARE))
         return false;
@@ -118,7 +118,7 @@ static int take(struct semaphore *s, uint64_t who, enum taking how, bool sleeps)
     if (is_recorded(s, how))
         return take_recorded(s, who, sleeps);
     r = plain_take(s, sleeps);
-    return r == -EBUSY && is_back(s, who) ? plain_take(s, sleeps) : r;
+    return r == -EBUSY && units_recover(s, who) ? plain_take(s, sleeps) : r;
 }
 
 /* Several releases may have woken one sleeper, or units came back for the dead (S6). */

@@ -61,7 +61,7 @@ static void tell(struct slices *s)
 }
 
 /* The caller looks once more before it hears that it is alone. */
-static void slice_is_over(struct slices *s, int64_t *slice)
+static void slice_end(struct slices *s, int64_t *slice)
 {
     if (slice == &s->doubt) {
         *slice = min_timeout(*slice * 2, DOUBT_LAST);
@@ -125,7 +125,7 @@ int slices_sleep(struct slices *s, const _Atomic uint32_t *word, uint32_t expect
     r = futex_wait_any(watch, count, min_timeout(*slice, left));
     lives_pass_on(watch, count);
     if (r == -ETIMEDOUT)
-        slice_is_over(s, slice);
+        slice_end(s, slice);
     return r == -EINTR ? r : 0;
 }
 

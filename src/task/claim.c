@@ -18,17 +18,17 @@ static bool chunk_start(struct job *j, uint64_t chunk, unsigned place,
            atomic_compare_exchange_strong(state, &old, (uint16_t)(CHUNK_STARTED + place));
 }
 
-static uint64_t range_of(uint64_t next, uint64_t end)
+static uint64_t extent_of(uint64_t next, uint64_t end)
 {
     return end << 32 | next;
 }
 
-static uint64_t range_next(uint64_t range)
+static uint64_t extent_next(uint64_t range)
 {
     return range & UINT32_MAX;
 }
 
-static uint64_t range_end(const struct job *j, uint64_t range)
+static uint64_t extent_end(const struct job *j, uint64_t range)
 {
     return min_u64(range >> 32, j->chunks);
 }
@@ -41,7 +41,7 @@ void job_share_out(struct job *j)
     for (unsigned i = 0; i < j->shares_count; i++) {
         uint64_t end = next + each + (i < rest);
 
-        atomic_store(&j->shares[i].range, range_of(next, end));
+        atomic_store(&j->shares[i].range, extent_of(next, end));
         next = end;
     }
 }
@@ -53,15 +53,15 @@ static bool share_pop(struct job *j, unsigned place, uint64_t wanted)
     uint64_t old = atomic_load_explicit(&share->range, memory_order_relaxed);
 
     for (;;) {
-        uint64_t next = range_next(old);
-        uint64_t end = min_u64(range_end(j, old),
+        uint64_t next = extent_next(old);
+        uint64_t end = min_u64(extent_end(j, old),
                                atomic_load_explicit(&j->limit, memory_order_relaxed));
         uint64_t taken = next < end ? min_u64(wanted, (end - next + 1) / 2) : 0;
 
         if (taken == 0)
             return false;
         if (atomic_compare_exchange_weak(&share->range, &old, old + taken)) {
-            atomic_store(&share->held, range_of(next, next + taken));
+            atomic_store(&share->held, extent_of(next, next + taken));
             share->moved |= taken > 1;
             return true;
         }
@@ -86,18 +86,18 @@ static bool share_steal(struct job *j, unsigned place)
 {
     uint64_t own = atomic_load(&j->shares[place].range);
 
-    if (range_next(own) < range_end(j, own))
+    if (extent_next(own) < extent_end(j, own))
         return false; /* it lies past the look-ahead, and is not to be overwritten */
     for (unsigned i = 1; i < j->shares_count; i++) {
         _Atomic uint64_t *range = &j->shares[(place + i) % j->shares_count].range;
         uint64_t old = atomic_load(range);
-        uint64_t next = range_next(old), end = range_end(j, old);
+        uint64_t next = extent_next(old), end = extent_end(j, old);
         uint64_t middle = next + (end - next) / 2;
 
         if (next >= end || middle >= atomic_load(&j->limit))
             continue;
-        if (atomic_compare_exchange_strong(range, &old, range_of(next, middle))) {
-            atomic_store(&j->shares[place].range, range_of(middle, end));
+        if (atomic_compare_exchange_strong(range, &old, extent_of(next, middle))) {
+            atomic_store(&j->shares[place].range, extent_of(middle, end));
             j->shares[place].moved |= end - middle > 1;
             return true;
         }
@@ -111,7 +111,7 @@ static uint64_t find_held(struct job *j)
     for (unsigned i = 0; i < j->shares_count; i++) {
         uint64_t held = atomic_load_explicit(&j->shares[i].held, memory_order_relaxed);
 
-        for (uint64_t chunk = range_end(j, held); chunk-- > range_next(held);) {
+        for (uint64_t chunk = extent_end(j, held); chunk-- > extent_next(held);) {
             if (chunk_is_open(
                     atomic_load_explicit(&job_states(j)[chunk], memory_order_relaxed)))
                 return chunk;
@@ -163,8 +163,8 @@ static bool claim_held(struct job *j, unsigned place, _Atomic uint64_t *record,
     _Atomic uint64_t *held = &j->shares[place].held;
     uint64_t old = atomic_load_explicit(held, memory_order_relaxed);
 
-    while (range_next(old) < range_end(j, old)) {
-        *ret_chunk = range_next(old);
+    while (extent_next(old) < extent_end(j, old)) {
+        *ret_chunk = extent_next(old);
         if (likely(chunk_start(j, *ret_chunk, place, record))) {
             atomic_store_explicit(held, old + 1, memory_order_relaxed);
             return true;
@@ -227,7 +227,7 @@ bool job_has_work(struct job *j)
             uint64_t range =
                 atomic_load_explicit(&j->shares[i].range, memory_order_relaxed);
 
-            if (range_next(range) < range_end(j, range))
+            if (extent_next(range) < extent_end(j, range))
                 return true;
         }
     }

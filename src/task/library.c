@@ -35,6 +35,7 @@ uint64_t piu_family(void)
 int piu_family_text(char *ret, size_t room, int *ret_fd)
 {
     char text[160]; /* "PIU_FAMILY=...", as for the environment */
+    const char *value = text + strlen("PIU_FAMILY=");
     uint64_t who;
     int r = ret && ret_fd ? member_who(&who) : -EINVAL;
 
@@ -42,8 +43,9 @@ int piu_family_text(char *ret, size_t room, int *ret_fd)
         r = arena_export(text, sizeof(text), 0);
     if (r < 0)
         return r;
-    if (snprintf(ret, room, "%s", text + strlen("PIU_FAMILY=")) >= (int)room)
+    if (strlen(value) >= room)
         return -ENAMETOOLONG;
+    strcpy(ret, value);
     *ret_fd = arena.fd;
     return 0;
 }

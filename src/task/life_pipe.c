@@ -10,18 +10,18 @@
  *
  * One word, so that threads that make it at once, and children that inherit it, need no lock.
  */
-static _Atomic uint64_t life;
+static _Atomic uint64_t ends;
 
 #define FD_BITS 21
 #define FD_MASK ((1u << FD_BITS) - 1)
 
-static uint64_t life_make(pid_t owner, int read_end, int write_end)
+static uint64_t ends_make(pid_t owner, int read_end, int write_end)
 {
     return (uint64_t)owner << 2 * FD_BITS | (uint64_t)(read_end + 1) << FD_BITS |
            (uint64_t)(write_end + 1);
 }
 
-static pid_t owner_of_life(uint64_t word)
+static pid_t ends_owner(uint64_t word)
 {
     return (pid_t)(word >> 2 * FD_BITS);
 }
@@ -44,44 +44,44 @@ static void pipe_done(uint64_t word)
 
 static void after_fork_in_child(void)
 {
-    pipe_done(atomic_exchange(&life, 0));
+    pipe_done(atomic_exchange(&ends, 0));
 }
 
 static int pipe_new(uint64_t *ret)
 {
     static _Atomic bool registered; /* twice is no harm */
-    int ends[2], r = 0;
+    int made[2], r = 0;
 
     if (!atomic_load(&registered))
         r = -pthread_atfork(NULL, NULL, after_fork_in_child);
     if (r < 0)
         return r;
     atomic_store(&registered, true);
-    r = fd_pipe(ends);
+    r = fd_pipe(made);
     if (r < 0)
         return r;
-    if (ends[0] >= (int)FD_MASK || ends[1] >= (int)FD_MASK) {
-        fd_close(ends[0]);
-        fd_close(ends[1]);
+    if (made[0] >= (int)FD_MASK || made[1] >= (int)FD_MASK) {
+        fd_close(made[0]);
+        fd_close(made[1]);
         return -EMFILE; /* two million descriptors */
     }
-    *ret = life_make(getpid(), ends[0], ends[1]);
+    *ret = ends_make(getpid(), made[0], made[1]);
     return 0;
 }
 
 int life_pipe_open(int *ret_read_end)
 {
-    uint64_t word = atomic_load(&life);
+    uint64_t word = atomic_load(&ends);
     uint64_t fresh;
     int r;
 
-    if (owner_of_life(word) != getpid()) {
+    if (ends_owner(word) != getpid()) {
         r = pipe_new(&fresh);
         if (r < 0)
             return r;
         /* what another thread has made meanwhile is as good; what was inherited goes */
-        pipe_done(atomic_compare_exchange_strong(&life, &word, fresh) ? word : fresh);
-        word = atomic_load(&life);
+        pipe_done(atomic_compare_exchange_strong(&ends, &word, fresh) ? word : fresh);
+        word = atomic_load(&ends);
     }
     *ret_read_end = read_end_of(word);
     return 0;

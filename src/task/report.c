@@ -17,7 +17,7 @@ static size_t count_notes(uint64_t offset)
     size_t n = 0;
 
     while (offset && n < most) {
-        const struct loss_note *note = arena_at(offset, sizeof(*note));
+        const struct loss_note *note = arena_at(offset, sizeof(note->next));
 
         if (!note)
             break;
@@ -43,15 +43,31 @@ static int by_first_failure(const void *a, const void *b)
     return (x->first > y->first) - (x->first < y->first);
 }
 
-static void fill_losses(struct piu_loss *ret, size_t count, uint64_t offset)
+/* How many there are now: somebody may have written over the list since they were counted. */
+static size_t fill_losses(struct piu_loss *ret, size_t count, uint64_t offset)
 {
-    for (size_t i = 0; i < count; i++) {
-        const struct loss_note *note = arena_at(offset, sizeof(*note));
+    const struct loss_note *note;
+    size_t n = 0;
 
-        ret[i] = note->loss;
+    while (n < count && (note = arena_at(offset, sizeof(*note)))) {
+        ret[n++] = note->loss;
         offset = atomic_load(&note->next);
     }
-    qsort(ret, count, sizeof(*ret), by_first_loss);
+    qsort(ret, n, sizeof(*ret), by_first_loss);
+    return n;
+}
+
+static size_t fill_failures(struct piu_failure *ret, size_t count, uint64_t offset)
+{
+    const struct failure_note *note;
+    size_t n = 0;
+
+    while (n < count && (note = arena_at(offset, sizeof(*note)))) {
+        ret[n++] = note->failure;
+        offset = atomic_load(&note->next);
+    }
+    qsort(ret, n, sizeof(*ret), by_first_failure);
+    return n;
 }
 
 /* Both in order of the items. */
@@ -68,19 +84,11 @@ static void mark_mended(struct piu_report *r)
 
 static void fill(struct piu_report *r, const struct job *j)
 {
-    uint64_t offset = atomic_load(&j->failures);
-
-    fill_losses(r->loss, r->losses, atomic_load(&j->losses));
-    fill_losses(r->retry, r->retries, atomic_load(&j->tries));
+    r->losses = fill_losses(r->loss, r->losses, atomic_load(&j->losses));
+    r->retries = fill_losses(r->retry, r->retries, atomic_load(&j->tries));
+    r->failures = fill_failures(r->failure, r->failures, atomic_load(&j->failures));
     if (!atomic_load(&j->error) && !atomic_load(&j->cancelled))
         mark_mended(r);
-    for (size_t i = 0; i < r->failures; i++) {
-        const struct failure_note *note = arena_at(offset, sizeof(*note));
-
-        r->failure[i] = note->failure;
-        offset = atomic_load(&note->next);
-    }
-    qsort(r->failure, r->failures, sizeof(*r->failure), by_first_failure);
 }
 
 struct piu_report *report_of(const struct job *j)

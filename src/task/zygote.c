@@ -113,7 +113,9 @@ static void zygote_bury(void)
 /* It runs, and another thread has taken the descriptor that was to be its pidfd's. */
 static void order_undo(struct order *o, struct child *c, pid_t pid)
 {
-    kill(pid, SIGKILL); /* the zygote reaps it, so until ORDER_ENDED the pid is its own */
+    if (pid > 0)
+        kill(pid,
+             SIGKILL); /* the zygote reaps it, so until ORDER_ENDED the pid is its own */
     while (zygote_join(o, c, CLOCK_FOREVER) == -EINTR)
         ;
 }
@@ -121,7 +123,7 @@ static void order_undo(struct order *o, struct child *c, pid_t pid)
 static int order_send(struct order *o, struct child *c)
 {
     uint64_t offset = arena_offset(o);
-    struct reply reply;
+    struct reply reply = {0};
     int r;
 
     r = fd_send(own.socket, &offset, sizeof(offset), -1);

@@ -13,6 +13,35 @@ static bool is_open(int fd)
     return fcntl(fd, F_GETFD) >= 0;
 }
 
+/* What a starter and its child do, in one process. */
+static int life_attach(int read_end, int *ret_fd)
+{
+    int own = -1;
+    int r = fd_life_open(read_end, &own);
+
+    if (r == 0)
+        r = fd_life_arm(own);
+    if (r == 0)
+        *ret_fd = own;
+    else
+        fd_close(own);
+    return r;
+}
+
+static int witness_hold(int fd, uint64_t index, int *ret_fd)
+{
+    int own = -1;
+    int r = fd_witness_open(fd, &own);
+
+    if (r == 0)
+        r = fd_witness_lock(own, index);
+    if (r == 0)
+        *ret_fd = own;
+    else
+        fd_close(own);
+    return r;
+}
+
 TEST(cleanup_closes_once_and_keeps_errno)
 {
     int ends[2], copy;
@@ -141,7 +170,7 @@ static void attach_and_spin(int ends[2], _Atomic int *attached)
     int own;
 
     close(ends[1]);
-    CHECK_EQ(fd_life_attach(ends[0], &own), 0);
+    CHECK_EQ(life_attach(ends[0], &own), 0);
     close(ends[0]);
     ++*attached;
     for (;;)
@@ -191,9 +220,9 @@ TEST(who_comes_after_the_writer_has_gone_is_told)
 
     CHECK_EQ(fd_pipe(ends), 0);
     close(ends[1]);
-    CHECK_EQ(fd_life_attach(ends[0], &own), -EPIPE);
+    CHECK_EQ(life_attach(ends[0], &own), -EPIPE);
     CHECK_EQ(own, 77);
-    CHECK_EQ(fd_life_attach(ends[1], &own), -ENOENT);
+    CHECK_EQ(life_attach(ends[1], &own), -ENOENT);
 }
 
 /* The writer ends somewhere around the arming: the child is killed or told, never left. */
@@ -210,7 +239,7 @@ TEST(no_writer_ends_unnoticed)
 
             close(ends[1]);
             *go = 1;
-            if (fd_life_attach(ends[0], &own) == 0)
+            if (life_attach(ends[0], &own) == 0)
                 for (;;)
                     pause();
         });
@@ -236,7 +265,7 @@ TEST(a_child_of_an_attached_child_is_not_hit_in_its_place)
         int own;
 
         close(ends[1]);
-        CHECK_EQ(fd_life_attach(ends[0], &own), 0);
+        CHECK_EQ(life_attach(ends[0], &own), 0);
         child_start({
             *step = 1;
             test_wait_until(*step == 2);
@@ -259,7 +288,7 @@ static void *attach_in_thread(void *fd)
     int own;
 
     test_wait_until(syscall(SYS_tgkill, getpid(), getpid(), 0) == 0);
-    *life_result = fd_life_attach(*(int *)fd, &own) == 0 ? 1 : -1;
+    *life_result = life_attach(*(int *)fd, &own) == 0 ? 1 : -1;
     pause();
     return NULL;
 }
@@ -302,7 +331,7 @@ TEST(a_witness_is_held_until_its_process_is_killed)
     pid_t pid = child_start({
         int own;
 
-        CHECK_EQ(fd_witness_hold(fd, 5, &own), 0);
+        CHECK_EQ(witness_hold(fd, 5, &own), 0);
         *held = 1;
         pause();
     });
@@ -326,7 +355,7 @@ TEST(a_witness_is_let_go_by_exec_while_the_process_lives)
     pid = child_start({
         int own;
 
-        CHECK_EQ(fd_witness_hold(fd, 1, &own), 0);
+        CHECK_EQ(witness_hold(fd, 1, &own), 0);
         *held = 1;
         dup2(input[0], 0);
         execl("/bin/cat", "cat", NULL);
@@ -343,7 +372,7 @@ TEST(closing_another_descriptor_of_the_file_keeps_the_witness)
 {
     int fd = witness_file(), copy, own;
 
-    CHECK_EQ(fd_witness_hold(fd, 0, &own), 0);
+    CHECK_EQ(witness_hold(fd, 0, &own), 0);
     copy = dup(fd);
     close(copy);
     CHECK(fd_witness_is_held(fd, 0));
@@ -356,13 +385,13 @@ TEST(two_cannot_hold_one_byte_and_not_knowing_is_held)
 {
     int fd = witness_file(), own, other = 77;
 
-    CHECK_EQ(fd_witness_hold(fd, 3, &own), 0);
-    CHECK_EQ(fd_witness_hold(fd, 3, &other), -EAGAIN);
+    CHECK_EQ(witness_hold(fd, 3, &own), 0);
+    CHECK_EQ(witness_hold(fd, 3, &other), -EAGAIN);
     CHECK_EQ(other, 77);
-    CHECK_EQ(fd_witness_hold(fd, 4, &other), 0);
+    CHECK_EQ(witness_hold(fd, 4, &other), 0);
     close(fd);
     CHECK(fd_witness_is_held(fd, 9));
-    CHECK_EQ(fd_witness_hold(fd, 9, &other), -ENOENT);
+    CHECK_EQ(witness_hold(fd, 9, &other), -ENOENT);
 }
 
 /* ---- Messages with descriptors, signals as descriptors ------------------------------ */
