@@ -212,7 +212,7 @@ static int enter_dead(owner_word *word, uint64_t old, uint64_t who)
     if ((old & WHO_MASK) ==
         who) /* no bit belongs here, but somebody may have written one */
         return OWNER_DIED;
-    if (old <= OWNER_NEWS || member_fate_unswept(old & ID_MASK) == FATE_ALIVE)
+    if (member_fate_unswept(old & ID_MASK) == FATE_ALIVE)
         return -EBUSY;
     return atomic_compare_exchange_strong(word, &old, who) ? OWNER_DIED : -EBUSY;
 }
@@ -241,8 +241,8 @@ int owner_enter_wait(owner_word *word, uint64_t who)
         if (old > OWNER_NEWS)
             enter_sleep(word, old, &slice, &doubt);
         r = owner_try(word, who);
-        if (r < 0)
-            r = enter_dead(word, atomic_load(word), who);
+        if (r < 0 && old > OWNER_NEWS)
+            r = enter_dead(word, old, who);
     }
     return r;
 }

@@ -579,6 +579,8 @@ TEST(a_pool_whose_nursery_was_killed_and_has_no_successor_is_broken)
         kill_nursery(pool);
         CHECK_EQ(piu_result_wait(result, PIU_SEC(10)), 0);
         CHECK_EQ(piu_result_get(result, PIU_NOW), -ECHILD);
+        pool_look_after(pool); /* there is none to look after any more */
+        CHECK_EQ(atomic_load(&pool->shared->state), POOL_BROKEN);
         at(way ? SIGNALFD : CHILD_FORK, NULL, NULL);
         piu_result_free(result);
         piu_pool_free(pool);
