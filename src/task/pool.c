@@ -84,17 +84,22 @@ static void revive(struct piu_pool *pool)
     }
 }
 
+/* As another program it is of no use: killed, and ended at the next look. */
+static bool nursery_has_ended(struct piu_pool *pool)
+{
+    if (child_has_execed(&pool->nursery))
+        pidfd_signal(pool->nursery.pidfd, SIGKILL);
+    return child_join(&pool->nursery, 0) == 0;
+}
+
 void pool_look_after(struct piu_pool *pool)
 {
     uint32_t idle = 0;
 
     if (!atomic_compare_exchange_strong(&pool->reviving, &idle, 1))
         return;
-    if (child_has_execed(&pool->nursery))
-        pidfd_signal(pool->nursery.pidfd, SIGKILL);
     /* who ends the pool stores the state first, then waits for us */
-    if (atomic_load(&pool->shared->state) < POOL_FINISHED &&
-        child_join(&pool->nursery, 0) == 0)
+    if (atomic_load(&pool->shared->state) < POOL_FINISHED && nursery_has_ended(pool))
         revive(pool);
     atomic_store(&pool->reviving, 0);
 }
@@ -163,8 +168,7 @@ static int wait_until_born(struct piu_pool *pool)
     _Atomic uint32_t *born = &pool->shared->born;
 
     while (atomic_load(born) == 0) {
-        if (futex_wait(born, 0, 20 * MSEC) == -ETIMEDOUT &&
-            child_join(&pool->nursery, 0) == 0)
+        if (futex_wait(born, 0, 20 * MSEC) == -ETIMEDOUT && nursery_has_ended(pool))
             return -ECHILD;
     }
     return atomic_load(born) == 1 ? 0 : (int)atomic_load(born);
