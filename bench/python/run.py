@@ -56,9 +56,11 @@ def call(command, limit):
     try:
         said, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
         return '', f'over {limit:g} s'
+    finally:  # it has a session of its own: it would outlive a run that is cut off
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     if process.returncode == 0:
         return said.strip(), ''
     return '', (errors.strip().splitlines() or [f'ended with {process.returncode}'])[-1]
@@ -173,6 +175,7 @@ def main():
     parser.add_argument('--list', action='store_true', help='the rows, and what they compare')
     options = parser.parse_args()
     if not options.list:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit('cut off'))
         return run(options)
     for _, _, part, row in chosen(options.only):
         print(f'{part.title}: {row.name}: {", ".join(row.contenders)}')
