@@ -113,9 +113,7 @@ static void zygote_bury(void)
 /* It runs, and another thread has taken the descriptor that was to be its pidfd's. */
 static void order_undo(struct order *o, struct child *c, pid_t pid)
 {
-    if (pid > 0)
-        kill(pid,
-             SIGKILL); /* the zygote reaps it, so until ORDER_ENDED the pid is its own */
+    kill(pid, SIGKILL); /* the zygote reaps it, so until ORDER_ENDED the pid is its own */
     while (zygote_join(o, c, CLOCK_FOREVER) == -EINTR)
         ;
 }
@@ -137,7 +135,7 @@ static int order_send(struct order *o, struct child *c)
         zygote_bury();
         return order_is_lost(o, c);
     }
-    if (r == -EMFILE) {
+    if (r == -EMFILE && reply.pid > 0) {
         order_undo(o, c, reply.pid);
     } else if (r < 0) {
         /* its answer is still to come: the next order must not take it for its own */

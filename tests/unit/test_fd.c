@@ -370,7 +370,7 @@ TEST(a_witness_is_let_go_by_exec_while_the_process_lives)
 
 TEST(closing_another_descriptor_of_the_file_keeps_the_witness)
 {
-    int fd = witness_file(), copy, own;
+    int fd = witness_file(), copy, own = -1;
 
     CHECK_EQ(witness_hold(fd, 0, &own), 0);
     copy = dup(fd);
