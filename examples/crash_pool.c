@@ -36,6 +36,10 @@ int main(void)
     const struct piu_loss *loss;
     const struct piu_failure *failure;
 
+    if (!pool) {
+        perror("crash_pool: piu_pool_new");
+        return 1;
+    }
     task.in = in, task.in_size = sizeof(in[0]);
     task.out = out, task.out_size = sizeof(out[0]);
     task.timeout = PIU_MSEC(300);

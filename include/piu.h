@@ -87,13 +87,16 @@ const char *piu_version(void); /* of the library that runs; PIU_VERSION is the h
  */
 const char *piu_strerror(int r);
 
-/* What the library has to say (it prints nothing itself): one line, no newline. */
+/*
+ * What the library has to say (it prints nothing itself): one line of at most 255 bytes, no
+ * newline, in whichever thread met it.  It must not call piu.
+ */
 typedef void piu_log_function(void *argument, const char *line);
 
 struct piu_init_keywords {
     size_t struct_size;
     bool zygote; /* start a small process now, for piu_process_start(.how = PIU_ZYGOTE) */
-    piu_log_function *log; /* private to this process; forked children keep it */
+    piu_log_function *log; /* NULL: as before.  Forked children keep it */
     void *log_argument;
 };
 
@@ -123,6 +126,7 @@ void piu_leave(void);
  * most 128 bytes) and a copy of the descriptor, which stays piu's, are all they need:
  * piu_family_join(text, descriptor) before their first call of piu.
  *     -EBUSY   the process belongs to another family already    -EPROTO   another version
+ *     -ENAMETOOLONG   `room` is less
  * It joins in fact with its next call, which may then say -EADDRINUSE or -EXDEV.  0 also if it
  * is of that family already.  On 0 the descriptor has become piu's.
  */
@@ -377,7 +381,11 @@ struct piu_event {
     alignas(64) uint64_t opaque[8];
 };
 
-/* Who waits when it is set gets up, also if it is cleared at once.  Also in private memory. */
+/*
+ * wait: 0 when it is set, -ETIMEDOUT, -EINTR, -EDEADLK (nobody is left who could set it).  Who
+ * waits when it is set gets up, also if it is cleared at once.  A death changes nothing: anyone
+ * may still set it.  Works in private memory too, for the threads of a process.
+ */
 int piu_event_set(struct piu_event *e);
 int piu_event_clear(struct piu_event *e);
 bool piu_event_is_set(const struct piu_event *e);
@@ -395,6 +403,7 @@ int piu_barrier_init(struct piu_barrier *b, unsigned parties);
  * is 0 .. parties - 1, each once.
  *     -ENOTRECOVERABLE   broken: aborted, reset while waiting, a waiter's time was up, or a
  *                        member that had arrived died        -ETIMEDOUT  and now broken
+ *     -EINTR   the caller has gone again, and the barrier is whole
  */
 int piu_barrier_wait(struct piu_barrier *b, unsigned *ret_index, int64_t timeout);
 int piu_barrier_reset(struct piu_barrier *b); /* empty and whole again; waiters: broken */
@@ -410,7 +419,10 @@ struct piu_rwlock {
     alignas(64) uint64_t opaque[16];
 };
 
-/* Any number at once. */
+/*
+ * Readers any number at once, or one writer.  0, PIU_OWNER_DIED (below), -ETIMEDOUT, -EINTR,
+ * -EDEADLK; -EOVERFLOW: a thread reads 2^32 - 1 times.
+ */
 int piu_rwlock_acquire_read(struct piu_rwlock *l, int64_t timeout);
 int piu_rwlock_acquire_write(struct piu_rwlock *l, int64_t timeout);
 /*
@@ -418,7 +430,7 @@ int piu_rwlock_acquire_write(struct piu_rwlock *l, int64_t timeout);
  * a dead writer every acquirer is told PIU_OWNER_DIED until a writer has released.  One
  * that left counts as dead here, for nobody else may release.  A thread that reads may
  * read again (and releases as often) while a writer waits; one that reads must not ask to
- * write.
+ * write: it would wait for itself.
  */
 int piu_rwlock_release(struct piu_rwlock *l);
 void piu_rwlock_done(struct piu_rwlock *l);
@@ -548,8 +560,8 @@ struct piu_pool_keywords {
 /*
  * A pool belongs to the process that made it; in any other its calls are -ECHILD.  Its
  * workers are children of a small process (the nursery) that refills, ends what takes too
- * long and tries again, whatever this process does.  NULL: EAGAIN (RLIMIT_NPROC), ENOMEM
- * ...
+ * long and tries again, whatever this process does.  NULL: EAGAIN (RLIMIT_NPROC), ENOMEM,
+ * EMFILE, EINVAL (more than 8192 processes), ECHILD (the initializer failed).
  */
 #define piu_pool_new(...) piu_pool_create(PIU_KEYWORDS(piu_pool_keywords, __VA_ARGS__))
 struct piu_pool *piu_pool_create(const struct piu_pool_keywords *keywords);
@@ -633,6 +645,10 @@ struct piu_result *piu_pool_iterate(struct piu_pool *pool, struct piu_task *task
 int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last,
                     int64_t timeout);
 
+/*
+ * Any number of threads, of the process that submitted (-ECHILD in others).  -ETIMEDOUT, -EINTR: it
+ * goes on.
+ */
 int piu_result_wait(struct piu_result *r, int64_t timeout); /* 0: ended, well or badly */
 /* As piu_pool_map; copies out. */
 int piu_result_get(struct piu_result *r, int64_t timeout);
@@ -698,6 +714,7 @@ enum piu_signature {
     PIU_MAP_BYTES
 };
 
+/* From here to piu_map() the macros are piu's own. */
 #define PIU_SIGNATURE(function)                                          \
     _Generic((function), int (*)(int)                                    \
              : PIU_MAP_INT, unsigned (*)(unsigned)                       \

@@ -302,6 +302,33 @@ static int write_list(const struct pass *pass, FILE *list)
     return ferror(list) || fflush(list) != 0 ? -EIO : 0;
 }
 
+/* How many digests differ. */
+static size_t print_table(struct pass *serial, struct pass *piu,
+                          const struct piu_report *report)
+{
+    const struct tree *tree = &serial->tree;
+    size_t unread = 0, differences;
+
+    printf("\n%-14s%9s%9s\n", "", "seconds", "MB/s");
+    print_time(serial, "serial");
+    print_time(piu, "piu");
+    printf("%-14s%9.2f\n\n", "speed-up", serial->seconds / piu->seconds);
+    for (size_t i = 0; i < tree->count; i++)
+        unread += serial->digests[i].error != 0;
+    printf("%-14s%zu, and %zu that cannot be read\n", "files", tree->count - unread,
+           unread);
+    if (tree->unlisted > 0)
+        printf("%-14s%zu\n", "not listed", tree->unlisted);
+    printf("%-14s%" PRIu64 "\n", "bytes", piu->bytes);
+    print_losses(piu, report);
+    differences = print_differences(serial, piu);
+    if (differences > 0)
+        printf("%-14s%zu DIFFER\n", "digests", differences);
+    else
+        printf("%-14sequal\n", "digests");
+    return differences;
+}
+
 int main(int argc, char **argv)
 {
     const char *directory = argc > 1 ? argv[1] : "/usr";
@@ -309,7 +336,7 @@ int main(int argc, char **argv)
     struct piu_report *report;
     struct tree tree;
     FILE *list = NULL;
-    size_t unread = 0, differences;
+    size_t differences;
     int r;
 
     if (argc > 3 || directory[0] == '-') {
@@ -320,6 +347,10 @@ int main(int argc, char **argv)
         return complain(argv[2], -errno);
     printf("Looking for files under %s\n", directory);
     r = tree_list(&tree, directory);
+    if (r == -ENODATA) {
+        fprintf(stderr, "hash_tree: %s: no regular file below it\n", directory);
+        return EXIT_FAILURE;
+    }
     if (r < 0)
         return complain(directory, r);
     printf("%zu files, %.0f MB, the largest %.0f MB; %u CPUs\n", tree.count,
@@ -339,24 +370,8 @@ int main(int argc, char **argv)
     if (r < 0)
         return complain("a pass failed", r);
 
-    printf("\n%-14s%9s%9s\n", "", "seconds", "MB/s");
-    print_time(serial, "serial");
-    print_time(piu, "piu");
-    printf("%-14s%9.2f\n\n", "speed-up", serial->seconds / piu->seconds);
-    for (size_t i = 0; i < tree.count; i++)
-        unread += serial->digests[i].error != 0;
-    printf("%-14s%zu, and %zu that cannot be read\n", "files", tree.count - unread,
-           unread);
-    if (tree.unlisted > 0)
-        printf("%-14s%zu\n", "not listed", tree.unlisted);
-    printf("%-14s%" PRIu64 "\n", "bytes", piu->bytes);
-    print_losses(piu, report);
+    differences = print_table(serial, piu, report);
     piu_report_free(report);
-    differences = print_differences(serial, piu);
-    if (differences > 0)
-        printf("%-14s%zu DIFFER\n", "digests", differences);
-    else
-        printf("%-14sequal\n", "digests");
     if (list != NULL && (r = write_list(piu, list)) < 0)
         return complain(argv[2], r);
     return differences > 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -17,7 +17,7 @@ static inline void entries_prefetch(const struct chunk *c, uint64_t place, uint6
         __builtin_prefetch(&c->entries[place]);
 }
 
-/* get_chunk's tail; 0: there is nothing.  Moves on to the next chunk when one is drained. */
+/* The chunk that head is in; NULL: there is nothing.  Moves on to the next chunk when one is drained. */
 static struct chunk *chunk_with_entry(struct piu_queue *q, uint64_t *ret_head)
 {
     uint64_t passed = 0;

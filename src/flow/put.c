@@ -77,7 +77,7 @@ static inline void tail_move(struct piu_queue *q, struct chunk *c, uint64_t tail
     /* before, and under the lock: a putter that dies now owes nobody anything */
     if (unlikely(atomic_load_explicit(&q->pollers, memory_order_relaxed)))
         queue_tell_pollers(q);
-    /* release, for the acquire in entry_find(): who sees this tail sees the bytes (Q2) */
+    /* release, for the acquire in chunk_with_entry(): who sees this tail sees the bytes (Q2) */
     atomic_store_explicit(&c->tail, tail, memory_order_release);
 }
 

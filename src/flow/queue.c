@@ -1,4 +1,4 @@
-/* What both sides of a queue need: creation, entering and repair, sleeping, looking. */
+/* What both sides of a queue need: creation, entering and repair, looking. */
 #include "flow/queue.h"
 #include "flow/wait.h"
 #include "os/keywords.h"
@@ -26,7 +26,7 @@ static void chunk_link(struct piu_queue *q, struct chunk *c)
 {
     struct chunk *last = queue_chunk(atomic_load(&q->put_chunk));
 
-    /* release, for the acquire in entry_find(): tail was final before, and c is whole */
+    /* release, for the acquire in chunk_with_entry(): tail was final before, and c is whole */
     atomic_store_explicit(&last->next, arena_offset(c), memory_order_release);
     atomic_store_explicit(&q->put_chunk, arena_offset(c), memory_order_release);
     atomic_store_explicit(&q->put.pending, 0, memory_order_release);

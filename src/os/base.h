@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A 64-bit word's first half is its low one: the futex (shm/owner.h, sync/semaphore.h). */
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "piu's words are little-endian");
+
 #define cleanup(function)             __attribute__((cleanup(function)))
 #define likely(x)                     __builtin_expect(!!(x), 1)
 #define unlikely(x)                   __builtin_expect(!!(x), 0)

@@ -48,7 +48,7 @@ static bool file_limit_allows(int fd, uint64_t end)
     return fstat(fd, &file) == 0 && (uint64_t)file.st_size >= end;
 }
 
-/* Over a memory limit the kernel would kill us, without an error (CRASH.md, F17). */
+/* Over a memory limit the kernel would kill us, without an error: a page of a memfd, that a write brings in, has none to give. */
 static bool memory_allows(uint64_t size)
 {
     uint64_t need = size + HEADROOM_SLACK;

@@ -3,7 +3,7 @@
 
 #include "os/machine.h"
 
-#define PIECE_UNITS (UINT64_C(16) << 20 >> 14) /* growth: 16 MB at once */
+#define PIECE_UNITS ((UINT64_C(16) << 20) / UNIT_SIZE) /* growth: 16 MB at once */
 #define PIECE_FIRST 16u
 
 bool word_pass_on(_Atomic uint64_t *word, uint64_t from, unsigned purpose, uint64_t to)

@@ -211,9 +211,9 @@ static int names_enter(uint64_t *ret_who)
     return r < 0 ? r : (owner_enter(&arena_header()->names_lock, *ret_who), 0);
 }
 
-static void names_leave(uint64_t who)
+static void names_leave(void)
 {
-    owner_release(&arena_header()->names_lock, who);
+    owner_leave(&arena_header()->names_lock);
 }
 
 void name_forget(const void *start, size_t size)
@@ -226,7 +226,7 @@ void name_forget(const void *start, size_t size)
     t = table_now();
     if (t)
         names_remove(t, first, first + size);
-    names_leave(who);
+    names_leave();
 }
 
 int piu_name(const void *object, const char *name)
@@ -246,7 +246,7 @@ int piu_name(const void *object, const char *name)
     if (r < 0)
         return r;
     r = name_set(arena_offset(object), name);
-    names_leave(who);
+    names_leave();
     return r;
 }
 
@@ -270,6 +270,6 @@ const char *piu_name_of(const void *object, char *ret, size_t room)
         names_enter(&who) < 0)
         return ret;
     name_read(arena_offset(object), ret, room);
-    names_leave(who);
+    names_leave();
     return ret;
 }

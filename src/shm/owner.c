@@ -5,8 +5,11 @@
 #include "os/log.h"
 #include "shm/fate.h"
 
+#include <piu.h>
+
 #include <limits.h>
 #include <sched.h>
+#include <stdio.h>
 
 #define SPINS       200 /* some us: what a critical section takes */
 #define YIELDS      4
@@ -94,15 +97,16 @@ struct waiting {
 
 static void tell_left(struct waiting *w, const owner_word *word, uint64_t id)
 {
-    char name[NAME_SIZE];
+    char holder[NAME_SIZE], lock[NAME_SIZE];
 
     if (w->told)
         return;
     w->told = true;
-    member_name(id, name);
-    log_line(
-        "the lock at %p is held by %s, which has ended without releasing it (left by %s)",
-        (const void *)word, name, name);
+    member_name(id, holder);
+    if (!*piu_name_of((const void *)word, lock, sizeof(lock)))
+        snprintf(lock, sizeof(lock), "the lock at %p", (const void *)word);
+    log_line("%s is held by %s, which has ended without releasing it (left by %s)", lock,
+             holder, holder);
 }
 
 /* The owner seems not to be there: 0 wait on, OWNER_DIED it is ours now, -EBUSY look again. */

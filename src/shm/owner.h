@@ -67,7 +67,7 @@ static inline void owner_release(owner_word *word, uint64_t who)
     uint64_t old = who;
 
     if (unlikely(!atomic_compare_exchange_strong_explicit(
-            word, &old, 0, memory_order_seq_cst, memory_order_relaxed)))
+            word, &old, 0, memory_order_release, memory_order_relaxed)))
         owner_release_waking(word, who);
 }
 

@@ -1,7 +1,8 @@
 /* Runs of units: found, made, freed, punched. */
 #include "shm/run.h"
 
-#define PUNCH_UNITS (UINT64_C(64) << 20 >> 14) /* runs this long give their memory back */
+#define PUNCH_UNITS \
+    ((UINT64_C(64) << 20) / UNIT_SIZE) /* runs this long give their memory back */
 
 struct run {
     uint64_t first, units;

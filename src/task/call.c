@@ -68,7 +68,7 @@ struct piu_result *piu_pool_apply_async(struct piu_pool *pool,
 
 static int get_and_end(struct piu_result *result)
 {
-    int r = piu_result_get(result, PIU_FOREVER);
+    int r = piu_result_get(result, CLOCK_FOREVER);
 
     if (r == -EINTR)
         piu_result_cancel(result);

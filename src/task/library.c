@@ -68,8 +68,7 @@ int piu_begin(const struct piu_init_keywords *keywords)
     /* before the zygote, which keeps it */
     if (k.log)
         log_to(k.log, k.log_argument);
-    r = k.zygote ? zygote_begin() : 0;
-    return r;
+    return k.zygote ? zygote_begin() : 0;
 }
 
 /* In the words of this library; what else comes from the system is in the system's. */
@@ -88,7 +87,8 @@ static const struct {
     {-EBUSY, "it is in use: started already, still alive, or not ended yet"},
     {-ECANCELED, "it was cancelled"},
     {-ECHILD,
-     "it belongs to another process, or the process that should do it has ended"},
+     "it belongs to another process, or who should do it has ended: the process, or the "
+     "pool's workers, again and again (does the initializer fail?)"},
     {-EDEADLK,
      "nobody but the caller is left to end this wait: start what should, or give a "
      "timeout"},

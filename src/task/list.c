@@ -1,4 +1,4 @@
-/* The pool's list of jobs, and what becomes of a dead worker's part in them. */
+/* The pool's list of jobs. */
 #include "task/pool.h"
 
 #include "os/fd.h"

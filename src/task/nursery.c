@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -329,14 +328,6 @@ static void end_cancelled(struct nursery *n)
 
 /* ---- The loop ---------------------------------------------------------------------------- */
 
-static void drain_signals(int fd)
-{
-    struct signalfd_siginfo info;
-
-    while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-        ;
-}
-
 static void sleep_until_news(struct nursery *n, int64_t timeout)
 {
     struct pollfd fds[2] = {{.fd = n->signals, .events = POLLIN},
@@ -344,7 +335,7 @@ static void sleep_until_news(struct nursery *n, int64_t timeout)
     struct timespec ts = timespec_of(min_timeout(timeout, LOOK_AROUND));
 
     ppoll(fds, 2, &ts, NULL);
-    drain_signals(n->signals);
+    fd_signal_drain(n->signals);
     fd_event_drain(n->poke);
 }
 
@@ -369,14 +360,12 @@ static _Noreturn void fail(struct pool_shared *p, int error)
 static int signals_open(void)
 {
     sigset_t set;
-    int r;
+    int fd, r;
 
     sigfillset(&set);
     sigprocmask(SIG_SETMASK, &set, NULL);
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
-    r = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return r < 0 ? -errno : r;
+    r = fd_signal(SIGCHLD, &fd);
+    return r < 0 ? r : fd;
 }
 
 /* Then nothing in there is to be followed. */

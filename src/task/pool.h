@@ -5,7 +5,7 @@
  *          |                                                                   ^
  *          `--fork--> nursery --fork, reap, refill, time out, try again -------'
  *
- * P1  `first` leads through all listed jobs; `last` and `pick` are derived (pool_repair)
+ * P1  `first` leads through all listed jobs; `last` and `pick` are derived (list_repair)
  * P2  the list changes under list_lock only
  * P3  a job that a worker's record names is not freed.  A worker names one under the lock, or the
  *     one at `pick` without it: as PICKING first, and for good if `pick` still says so after a

@@ -218,7 +218,7 @@ static bool chunk_is_ready(const struct job *j, uint64_t chunk)
 {
     uint16_t state = atomic_load_explicit(&job_states(j)[chunk], memory_order_acquire);
 
-    return state == CHUNK_DONE || state == CHUNK_FAILED || state == CHUNK_LOST;
+    return chunk_is_ended(state);
 }
 
 static bool was_seen(const struct piu_result *r, uint64_t chunk)

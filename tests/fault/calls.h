@@ -45,6 +45,8 @@
     X(recvmsg, EINTR, ENOMEM)                           \
     X(poll, EINTR, ENOMEM)                              \
     X(ppoll, EINTR, ENOMEM)                             \
+    X(epoll_create1, EMFILE, ENOMEM)                    \
+    X(epoll_ctl, ENOMEM, ENOSPC)                        \
     /* processes */                                     \
     X(fork, EAGAIN, ENOMEM)                             \
     X(vfork, EAGAIN, ENOMEM)                            \

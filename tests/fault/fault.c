@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -195,6 +196,9 @@ WRAP(int, ppoll,
      (struct pollfd * list, nfds_t count, const struct timespec *timeout,
       const sigset_t *mask),
      -1, ppoll(list, count, timeout, mask))
+WRAP(int, epoll_create1, (int flags), -1, epoll_create1(flags))
+WRAP(int, epoll_ctl, (int fd, int operation, int of, struct epoll_event *event), -1,
+     epoll_ctl(fd, operation, of, event))
 
 WRAP(pid_t, fork, (void), -1, fork())
 WRAP(int, execvpe, (const char *file, char *const *argv, char *const *environment), -1,

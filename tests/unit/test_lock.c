@@ -191,6 +191,10 @@ TEST(an_owner_that_left_keeps_it_and_people_are_told)
     check_times_out(piu_lock_acquire(l, PIU_MSEC(50)), PIU_MSEC(50));
     snprintf(expected, sizeof(expected), "left by pid-%d", (int)child);
     CHECK(strstr(last_line, expected));
+    CHECK(strstr(last_line, "the lock at 0x"));
+    CHECK_EQ(piu_name(l, "the till"), 0);
+    CHECK_EQ(piu_lock_acquire(l, PIU_MSEC(50)), -ETIMEDOUT);
+    CHECK_EQ(strncmp(last_line, "the till is held by", 19), 0);
     CHECK_EQ(piu_lock_release(l), 0); /* for it */
     CHECK_EQ(piu_lock_acquire(l, PIU_NOW), 0);
 }
