@@ -750,6 +750,7 @@ static void all_alone(void)
     many = *trace.count + 1;
     if (c->most && c->most < many)
         many = c->most;
+    count->size = many;
     if (plan->budget && plan->budget < many)
         many = c->fresh ? plan->budget / 8 + 1 : plan->budget; /* those are slow */
     if (plan->at != SIZE_MAX) {
@@ -791,6 +792,7 @@ static void all_inside(void)
     }
     if (c->most && c->most < many)
         many = c->most;
+    count->size = many;
     if (plan->budget && plan->budget < many)
         many = plan->budget / 8 + 1; /* they are slow */
     for (size_t i = count->next[plan->share]; i < many && !time_is_up(); i++) {

@@ -125,7 +125,7 @@ struct kill_plan {
 
 struct kill_count {
     _Atomic size_t points; /* instructions of all shares */
-    _Atomic size_t size;   /* pairs that there are */
+    _Atomic size_t size;   /* points, or pairs, that there are */
     _Atomic size_t kills, pairs, missed, violations;
     _Atomic size_t troubles; /* of the harness's own: no proof of anything */
     _Atomic size_t next[64]; /* by share: where to go on behind a violation */

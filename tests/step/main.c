@@ -280,7 +280,7 @@ static void case_done(const struct kill_case *c, const struct kill_count *count)
 /* ---- All of them ------------------------------------------------------------------------------- */
 
 struct sum {
-    size_t cases, failed, points, kills, pairs, violations;
+    size_t cases, failed, points, pairs, size, kills, violations;
     double began;
 };
 
@@ -289,6 +289,7 @@ static void sum_add(struct sum *sum, const struct kill_count *count, bool sound)
     sum->cases++;
     sum->failed += !sound;
     sum->points += count->points;
+    sum->size += count->size;
     sum->kills += count->kills + count->pairs;
     sum->pairs += count->pairs;
     sum->violations += count->violations + count->troubles;
@@ -298,9 +299,10 @@ static void sum_print(const struct sum *sum, const char *of)
 {
     double took = seconds() - sum->began;
 
-    printf("%s%zu kill points, %zu kills, %zu pairs in %.0f s (%.0f/s), %zu violations\n",
+    printf("%s%zu kill points, %zu kills, %zu pairs in %.0f s (%.0f/s), %zu violations",
            of, sum->points, sum->kills, sum->pairs, took, (double)sum->kills / took,
            sum->violations);
+    printf("; there are %zu\n", sum->size);
     fflush(stdout);
 }
 

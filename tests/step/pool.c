@@ -106,11 +106,11 @@ static void maps(void *state)
     goes_on(pool_of_two());
 }
 
-KILL(pool, worker, .size = sizeof(*both), .most = 2000, .inside = ROLE_WORKER,
+KILL(pool, worker, .size = sizeof(*both), .most = 1000, .inside = ROLE_WORKER,
      .check = maps);
-KILL(pool, nursery, .size = sizeof(*both), .most = 2000, .inside = ROLE_NURSERY,
+KILL(pool, nursery, .size = sizeof(*both), .most = 1000, .inside = ROLE_NURSERY,
      .check = maps);
-KILL(pool, nursery_not_yet, .size = sizeof(*both), .most = 1000, .inside = ROLE_CHILD,
+KILL(pool, nursery_not_yet, .size = sizeof(*both), .most = 600, .inside = ROLE_CHILD,
      .check = maps);
 
 /* ---- While a worker's place is filled again ------------------------------------------------------ */
@@ -139,9 +139,9 @@ static void a_worker_is_killed(void *state)
     goes_on(pool);
 }
 
-KILL(pool, nursery_refills, .size = sizeof(*both), .most = 2000, .inside = ROLE_NURSERY,
+KILL(pool, nursery_refills, .size = sizeof(*both), .most = 1000, .inside = ROLE_NURSERY,
      .waits = true, .check = a_worker_is_killed);
-KILL(pool, worker_not_yet, .size = sizeof(*both), .most = 1000, .inside = ROLE_CHILD,
+KILL(pool, worker_not_yet, .size = sizeof(*both), .most = 600, .inside = ROLE_CHILD,
      .waits = true, .check = a_worker_is_killed);
 
 /* ---- While a task is cancelled --------------------------------------------------------------- */
@@ -211,7 +211,7 @@ static void the_nursery_cancels(void *state)
     goes_on(pool);
 }
 
-#define CANCEL .size = sizeof(struct begun), .most = 2000, .waits = true
+#define CANCEL .size = sizeof(struct begun), .most = 1000, .waits = true
 
 KILL(pool, worker_cancelled, CANCEL, .inside = ROLE_WORKER,
      .check = a_worker_in_it_is_cancelled);

@@ -71,7 +71,7 @@ static void starts_are_told(void *state)
     in_a_starter(start_and_join, state);
 }
 
-KILL(zygote, starts, START, .most = 4000, .inside = ROLE_ZYGOTE,
+KILL(zygote, starts, START, .most = 2000, .inside = ROLE_ZYGOTE,
      .check = starts_are_told);
 
 /* ---- Its child, from the fork on ---------------------------------------------------------------- */
