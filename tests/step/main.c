@@ -302,7 +302,9 @@ static void sum_print(const struct sum *sum, const char *of)
     printf("%s%zu kill points, %zu kills, %zu pairs in %.0f s (%.0f/s), %zu violations",
            of, sum->points, sum->kills, sum->pairs, took, (double)sum->kills / took,
            sum->violations);
-    printf("; there are %zu\n", sum->size);
+    if (options.mode == ALL || options.mode == PAIRS) /* the same kind, that is */
+        printf("; there are %zu", sum->size);
+    printf("\n");
     fflush(stdout);
 }
 
@@ -343,11 +345,12 @@ static bool run_case(const struct kill_case *c, struct kill_count *count)
 static int run_all(void)
 {
     struct sum all = {.began = seconds()}, part = all;
-    size_t due;
+    size_t due = 0;
 
     cases_weigh();
     part.began = seconds();
-    due = count_due();
+    for (const struct kill_case *c = cases; c; c = c->next)
+        due += is_due(c);
     for (const struct kill_case *c = cases; c && !*plan.stop; c = c->next) {
         struct kill_count *count;
         bool sound;
