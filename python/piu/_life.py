@@ -1,14 +1,17 @@
 """Processes that end with their starter: workers of a pool, and daemons.
 
-The kernel kills them when the starter ends, in any way, busy or not: their parent sentinel, a pipe
-whose write end the starter holds, sends SIGKILL when it is closed.
+The kernel kills them when the starter ends, in any way, busy or not.  The starter has a pipe, the
+life pipe, whose only write end it keeps: a child that it forks closes that at once, and a program
+that it executes never has it.  Each bound child has a read end with a description of its own, which
+sends it SIGKILL when the write end is closed.
 """
 
 import fcntl
 import os
 import select
 import signal
-from multiprocessing import process
+import threading
+from multiprocessing import context, process
 
 WORKER = 'piu_worker'  # in the _config of a worker, and of what descends from it
 
@@ -30,25 +33,83 @@ class StartsInWorkers:
 def begin_worker():
     """This process is a worker of a pool from now on."""
     process.current_process()._config[WORKER] = True
-    end_with_starter()
 
 
-def begin_child(is_ours):
-    """In a new child, before its run()."""
-    child = process.current_process()
-    if child.daemon and (is_ours or isinstance(child, StartsInWorkers)):
-        end_with_starter()
+def begin_child():
+    """In a child by fork, before its run(); what was sent to another one has bound it."""
+    bond = process.current_process().__dict__.pop('_piu_bond', None)
+    if bond is not None:
+        bond.arm()
 
 
-def end_with_starter():
-    starter = process.parent_process()
-    if starter is None:
-        return
-    fcntl.fcntl(starter.sentinel, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(starter.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
-    flags = fcntl.fcntl(starter.sentinel, fcntl.F_GETFL)
-    fcntl.fcntl(starter.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
-    poll = select.poll()
-    poll.register(starter.sentinel, select.POLLIN)
-    if poll.poll(0):  # it ended before that
-        os.kill(os.getpid(), signal.SIGKILL)
+def is_bound(child, installed):
+    """It is to end with its starter.  `_piu_slot`: a worker, of whatever class."""
+    return getattr(child, 'daemon', False) and (
+        installed or isinstance(child, StartsInWorkers) or hasattr(child, '_piu_slot'))
+
+
+class Pipe:
+    """The life pipe of this process, made for its first bound child."""
+
+    def __init__(self):
+        self.begin()
+
+    def begin(self):
+        self.ends = ()
+        # no fork between its making and the note of it: the child would keep the write end
+        self.lock = threading.RLock()
+
+    def open_read_end(self):
+        """With a description of its own: the signal and who gets it are set there."""
+        with self.lock:
+            if not self.ends:
+                self.ends = os.pipe2(os.O_CLOEXEC)
+        return os.open(f'/proc/self/fd/{self.ends[0]}', os.O_RDONLY | os.O_NONBLOCK)
+
+    def leave(self):
+        """In a forked child."""
+        for end in self.ends:
+            os.close(end)
+        self.begin()
+
+
+_pipe = Pipe()
+os.register_at_fork(before=lambda: _pipe.lock.acquire(), after_in_parent=lambda: _pipe.lock.release(),
+                    after_in_child=_pipe.leave)
+
+
+class Bond:
+    """Of one child: `_piu_bond` of its process object while that is started."""
+
+    def __init__(self, descriptor):
+        self.descriptor = descriptor
+
+    def __reduce__(self):
+        popen = context.get_spawning_popen()
+        return bind, (popen.DupFd(popen.duplicate_for_child(self.descriptor)),)
+
+    def arm(self):
+        """This process is the child.  The descriptor stays open: it is what binds."""
+        fcntl.fcntl(self.descriptor, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(self.descriptor, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(self.descriptor, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        if poll.poll(0):  # it ended before that
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def bind(duplicate):
+    """Unpickled in the child, instead of the bond."""
+    Bond(duplicate.detach()).arm()
+
+
+def start_bound(start, child):
+    """start(), which forks or sends the process object `child`."""
+    bond = Bond(_pipe.open_read_end())
+    child._piu_bond = bond
+    try:
+        start()
+    finally:
+        del child._piu_bond
+        os.close(bond.descriptor)

@@ -13,7 +13,7 @@ objects that are pickled for a child live as long as its Popen.
 
 import os
 import sys
-from multiprocessing import context, spawn, util
+from multiprocessing import context, popen_fork, spawn, util
 
 from . import _life, _piu
 
@@ -80,7 +80,7 @@ def keep(popen, thing):
 
 
 def _begin_child(_):
-    _life.begin_child(_state['installed'])
+    _life.begin_child()
     # the stdlib ends its children by os._exit(), after these
     util.Finalize(None, _piu._leave, exitpriority=-1000)
 
@@ -92,6 +92,7 @@ def begin():
     _state['begun'] = True
     _wrap_preparation_data()
     _wrap_command_lines()
+    _wrap_popen()
     util.register_after_fork(sys.modules[__name__], _begin_child)
 
 
@@ -124,3 +125,16 @@ def _wrap_command_lines():
         return stock(path, args, passfds)
 
     util.spawnv_passfds = spawnv_passfds
+
+
+def _wrap_popen():
+    """All Popens of the stdlib and of piu are of this class."""
+    stock = popen_fork.Popen.__init__
+
+    def __init__(self, process_obj):
+        if _life.is_bound(process_obj, _state['installed']):
+            _life.start_bound(lambda: stock(self, process_obj), process_obj)
+        else:
+            stock(self, process_obj)
+
+    popen_fork.Popen.__init__ = __init__

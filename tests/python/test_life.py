@@ -1,0 +1,112 @@
+"""Daemons and workers end with their starter, whatever other processes it has."""
+
+import os
+import select
+import signal
+import unittest
+
+import children
+import piu
+from piu import _life
+
+LIMIT = 20_000  # ms
+
+
+def pause():
+    while True:
+        signal.pause()
+
+
+def spin(begun):
+    begun.set()
+    while True:
+        pass
+
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        pause()
+    return pid
+
+
+def start(context, daemon):
+    child = context.Process(target=pause, daemon=daemon)
+    child.start()
+    return child.pid
+
+
+def starter(method, later, pids):
+    """Tell who is to end with this process, and who is not."""
+    context = piu.get_context(method)
+    pool, begun = context.Pool(2), context.Event()
+    busy = context.Process(target=spin, args=(begun,), daemon=True)
+    busy.start()
+    begun.wait()
+    bound = [start(context, True), busy.pid, *(w.pid for w in pool._pool)]
+    pool.map(abs, range(8), 1)
+    pids.send((bound, [fork() if later == 'fork' else start(context, False)]))
+    pause()
+
+
+class LifeTest(unittest.TestCase):
+
+    def ended(self, pidfds):
+        """All of them."""
+        for pidfd in pidfds:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            if not poll.poll(LIMIT):
+                return False
+        return True
+
+    def kill_starter(self, method, later):
+        ours, theirs = piu.Pipe()
+        process = piu.get_context('spawn').Process(target=starter, args=(method, later, theirs))
+        process.start()
+        bound, others = ([os.pidfd_open(pid) for pid in pids] for pids in ours.recv())
+        process.kill()
+        process.join()
+        try:
+            self.assertTrue(self.ended(bound), (method, later))
+            for other in others:  # it runs: what it has inherited holds up nobody
+                signal.pidfd_send_signal(other, 0)
+        finally:
+            for pidfd in bound + others:
+                try:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                os.close(pidfd)
+
+    def test_who_is_bound_ends_also_if_the_killed_starter_has_started_others_later(self):
+        for method in children.METHODS:
+            self.kill_starter(method, 'process')
+
+    def test_who_is_bound_ends_also_if_the_killed_starter_has_forked_later(self):
+        for method in children.METHODS:
+            self.kill_starter(method, 'fork')
+
+    def test_a_starter_that_ended_before_the_child_was_bound(self):
+        self.assertEqual(children.run(piu.get_context('fork'), arm_when_nobody_is_left),
+                         -signal.SIGKILL)
+
+    def test_a_fork_leaves_nothing_of_the_life_pipe_open(self):
+        with piu.Pool(1):
+            ends = _life._pipe.ends
+            self.assertEqual(len(ends), 2)
+            pid = os.fork()
+            if pid == 0:
+                os._exit(any(os.path.exists(f'/proc/self/fd/{end}') for end in ends))
+            self.assertEqual(os.waitpid(pid, 0)[1], 0)
+
+
+def arm_when_nobody_is_left():
+    bond = _life.Bond(_life._pipe.open_read_end())
+    for end in _life._pipe.ends:
+        os.close(end)
+    bond.arm()
+
+
+if __name__ == '__main__':
+    unittest.main()
