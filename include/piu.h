@@ -205,6 +205,7 @@ struct piu_process {
     const char *name;        /* at most 31 bytes are kept; NULL: "Process-<n>" */
     bool daemon;             /* killed when its starter ends, in any way, busy or not */
     struct piu_child *child; /* piu's: NULL before start, after close and in children */
+    uint64_t reserved[2];    /* 0 */
 };
 
 enum piu_start {
@@ -264,6 +265,7 @@ struct piu_death {
     bool oom;             /* SIGKILL, while the cgroup's count of OOM kills rose */
     uint64_t peak_memory; /* bytes resident; 0 where somebody else reaped it */
     int64_t cpu_time;     /* ns, user and system; -1 where somebody else reaped it */
+    uint64_t reserved[4];
 };
 
 /* How a process that was started ended.  -EBUSY: it lives. */
@@ -593,8 +595,8 @@ struct piu_task {
     void *out;
     size_t out_size;
     int64_t timeout; /* ns a call of run() may take, then its worker is killed; 0: none */
-    unsigned retries; /* of a call whose worker died */
-    uint64_t reserved[4];
+    unsigned retries;     /* of a call whose worker died */
+    uint64_t reserved[4]; /* 0, or -EINVAL */
 };
 
 /* In run(): items before `item` are done; if this worker dies now they are not lost. */
@@ -670,12 +672,14 @@ struct piu_loss {       /* what a worker that died had begun and not finished */
     bool timed_out;    /* killed by timeout= */
     bool mended;       /* in piu_report_retries: a later try did not die of it */
     unsigned attempts; /* 1: the first try was the last */
-    int64_t duration;  /* ns since it was begun */
+    int64_t duration;  /* ns since the call of run() was begun */
+    uint64_t reserved[2];
 };
 
 struct piu_failure { /* what run() returned, not 0 */
     size_t first, last;
     int code;
+    uint64_t reserved[2];
 };
 
 size_t piu_report_losses(const struct piu_report *r, const struct piu_loss **ret);

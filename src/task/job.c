@@ -74,12 +74,24 @@ static uint64_t wished_chunk(const struct job_wish *wish, uint64_t count)
                                : auto_chunk(count, wish->places);
 }
 
+/* They may come to mean something: who leaves them alone then means nothing by them. */
+static bool reserved_are_zero(const struct piu_task *task)
+{
+    uint64_t all = 0;
+
+    for (size_t i = 0; i < array_size(task->reserved); i++)
+        all |= task->reserved[i];
+    return all == 0;
+}
+
 int job_plan(const struct job_wish *wish, struct job_plan *ret)
 {
     const struct piu_task *task = wish->task;
     uint64_t count = wished_count(wish);
     struct job_plan plan = {.count = count, .chunk = wished_chunk(wish, count)};
-    int r = array_bytes(task->in, count, task->in_size, &plan.in_bytes);
+    int r = reserved_are_zero(task)
+                ? array_bytes(task->in, count, task->in_size, &plan.in_bytes)
+                : -EINVAL;
 
     if (r == 0)
         r = array_bytes(task->out, count, task->out_size, &plan.out_bytes);

@@ -92,8 +92,8 @@ struct piu_pool { /* private to the process that made it */
     uint64_t owner; /* member id */
     struct pool_shared *shared;
     struct remote *remote; /* in place of nursery and workers, see remote.h; NULL: none */
-    unsigned
-        places; /* this and the next two: as *shared says, unless it was written over */
+    /* as *shared says, unless it was written over */
+    unsigned places;
     int poke, ended;
     struct child nursery;
     _Atomic uint32_t reviving;  /* a thread starts another nursery */

@@ -198,7 +198,7 @@ static int start_checked(struct piu_process *p, const struct piu_start_keywords 
         return k->argv && k->argv[0] ? 0 : -EINVAL;
     if (k->how != PIU_FORK && k->how != PIU_ZYGOTE)
         return -EINVAL;
-    if (!p->run && !p->target)
+    if ((!p->run && !p->target) || p->reserved[0] || p->reserved[1])
         return -EINVAL;
     return k->how == PIU_ZYGOTE && !arena_has(p, sizeof(*p)) ? -EFAULT : 0;
 }

@@ -315,6 +315,9 @@ TEST(of_a_task_too)
     task.struct_size = SIZE_MAX;
     CHECK_EQ(piu_pool_map(pool, &task, NULL), -EINVAL);
     task.struct_size = 0;
+    task.reserved[3] = 1;
+    CHECK_EQ(piu_pool_map(pool, &task, NULL), -EINVAL);
+    task.reserved[3] = 0;
     task.count = SIZE_MAX;
     CHECK_EQ(piu_pool_map(pool, &task, NULL), -EINVAL);
     task.chunk = 0;
