@@ -225,7 +225,7 @@ PyObject *tasks_submit(PyObject *self, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-/* New reference: items [first, first + size) as a tuple; with a function that travels whole. */
+/* New reference: items [first, first + size) as a tuple; with a function that travels `whole`. */
 static PyObject *chunk_of(PyObject *items, Py_ssize_t first, Py_ssize_t size,
                           PyObject *whole)
 {
@@ -237,7 +237,7 @@ static PyObject *chunk_of(PyObject *items, Py_ssize_t first, Py_ssize_t size,
     chunk = PyTuple_New(last - first);
     for (Py_ssize_t i = first; chunk && i < last; i++)
         PyTuple_SET_ITEM(chunk, i - first, Py_NewRef(PyList_GET_ITEM(items, i)));
-    return chunk && whole != Py_None ? Py_BuildValue("(ON{})", whole, chunk) : chunk;
+    return chunk && whole ? Py_BuildValue("(ON{})", whole, chunk) : chunk;
 }
 
 /*
@@ -262,7 +262,8 @@ PyObject *tasks_submit_chunks(PyObject *self, PyObject *arguments)
     if (chunksize < 1 || i < 0)
         return PyErr_Format(PyExc_ValueError, "a chunk of %zd", chunksize);
     for (; i * chunksize < PyList_GET_SIZE(items); i++) {
-        PyObject *chunk = chunk_of(items, i * chunksize, chunksize, whole);
+        PyObject *chunk =
+            chunk_of(items, i * chunksize, chunksize, kind & TASK_WHOLE ? whole : NULL);
 
         r = chunk ? front_put(s, &front, number + (uint64_t)i, chunk) : -1;
         Py_XDECREF(chunk);

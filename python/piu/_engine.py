@@ -11,13 +11,13 @@ import threading
 import time
 from collections import deque
 from multiprocessing import connection
-from multiprocessing.pool import MaybeEncodingError
 from multiprocessing.reduction import ForkingPickler
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from . import _piu
 from ._helper import LOOK, helper
-from ._losses import how_ended, lost, oom_kills
+from ._failures import cannot_be_sent
+from ._losses import called, how_ended, lost, name_of, oom_kills
 from ._results import _Iterates
 
 LOOK_OFTEN = 0.05  # seconds, while a worker could not be started, or has no sentinel
@@ -268,8 +268,8 @@ class Engine:
 
     def broken(self, number, error):
         found = self.find(number)
-        function = self.task_of(number, *found)[1] if found else None
-        return MaybeEncodingError(error, f'what {function!r} returned or raised')
+        function = called(self.task_of(number, *found))[0] if found else None
+        return cannot_be_sent(error, f'what {name_of(function)} returned or raised')
 
     def end_task(self, number, obj):
         found = self.find(number)
@@ -297,6 +297,14 @@ class Engine:
             self.end_task(number, (False, e))
         finally:
             self.pending.pop(number if number in self.moved else new, None)
+
+    def drop(self, result):
+        """Its submission was cut off: what is in of it is done for nobody."""
+        self.cache.pop(result._job, None)
+        if result in list(self.maps.values()):
+            self.forget(result)
+        for number in [n for n, task in list(self.pending.items()) if task[0] is result]:
+            self.pending.pop(number, None)
 
     def forget(self, result):
         """All tasks of this map have ended."""

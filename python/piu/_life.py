@@ -74,8 +74,8 @@ class Pipe:
 
 
 _pipe = Pipe()
-os.register_at_fork(before=lambda: _pipe.lock.acquire(), after_in_parent=lambda: _pipe.lock.release(),
-                    after_in_child=_pipe.leave)
+os.register_at_fork(before=lambda: _pipe.lock.acquire(),
+                    after_in_parent=lambda: _pipe.lock.release(), after_in_child=_pipe.leave)
 
 
 class Bond:

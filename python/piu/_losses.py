@@ -3,6 +3,7 @@
 import os
 import signal
 from functools import lru_cache
+from multiprocessing.pool import mapstar
 
 from . import _piu
 
@@ -25,11 +26,23 @@ def short(value):
     return text if len(text) <= MOST else text[:MOST - 3] + '...'
 
 
+def called(task):
+    """(function, arguments, keywords) as the user gave them: a chunk of imap calls a helper."""
+    _, function, args, kwds = task
+    if function is mapstar:
+        (function, args), = args
+    return function, args, kwds
+
+
+def name_of(function):
+    return getattr(function, '__qualname__', function)
+
+
 def lost(w, job, i, task, oom):
     """For the task that this worker had begun.  oom: None where it cannot be told."""
-    _, function, args, kwds = task
+    function, args, kwds = called(task)
     error = _piu.WorkerLost(
-        f'task {job}.{i}, {getattr(function, "__qualname__", function)} of '
+        f'task {job}.{i}, {name_of(function)} of '
         f'{short(args)}{short(kwds) if kwds else ""}: its worker {w.name}, pid {w.pid}, '
         f'{how_ended(w, oom)}')
     error.task, error.function, error.arguments = (job, i), function, short(args)

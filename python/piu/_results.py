@@ -2,6 +2,7 @@
 
 import threading
 import traceback
+from collections import deque
 from multiprocessing import pool as stock
 
 from . import _piu
@@ -154,3 +155,23 @@ class IMapIterator(_Iterates, stock.IMapIterator):
 
 class IMapUnorderedIterator(_Iterates, stock.IMapUnorderedIterator):
     pass
+
+
+class ChunkedIterator:
+    """The items of an imap in chunks.  A chunk that failed raises once; then come the others."""
+
+    def __init__(self, chunks):
+        self._chunks, self._items = chunks, deque()
+
+    def __iter__(self):
+        return self
+
+    def next(self, timeout=None):
+        while True:
+            try:
+                return self._items.popleft()  # in one step: several threads may take
+            except IndexError:
+                pass
+            self._items.extend(self._chunks.next(timeout))
+
+    __next__ = next

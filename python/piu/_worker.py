@@ -1,10 +1,10 @@
 """What runs in a worker of a Pool."""
 
 import signal
-from multiprocessing import pool as stock
-from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError
+from multiprocessing.pool import MaybeEncodingError
 
 from . import _life
+from ._failures import failed, failed_bare
 
 INTERRUPTED = 128 + signal.SIGINT  # exit code after Ctrl-C, as shells have it
 
@@ -20,14 +20,3 @@ def worker(tasks, slot, initializer, initargs, maxtasks, wrap, mask):
         tasks.work(slot, maxtasks or 0, failed if wrap else failed_bare, MaybeEncodingError)
     except KeyboardInterrupt:  # Ctrl-C is for the whole terminal: the pool's process tells of it
         raise SystemExit(INTERRUPTED) from None
-
-
-def failed(error, function):
-    """What is sent for the exception of a task."""
-    if function is stock._helper_reraises_exception:
-        return error
-    return ExceptionWithTraceback(error, error.__traceback__)
-
-
-def failed_bare(error, function):
-    return error

@@ -5,7 +5,9 @@ looks after the workers (_engine); a helper thread does so from the first *_asyn
 """
 
 import functools
+import operator
 import signal
+import sys
 from multiprocessing import pool as stock, util
 from multiprocessing.pool import (  # noqa: F401: the same objects, under this name too
     CLOSE, INIT, RUN, TERMINATE, ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback, ThreadPool, mapstar,
@@ -14,7 +16,7 @@ from multiprocessing.pool import (  # noqa: F401: the same objects, under this n
 from . import _piu
 from ._engine import Engine
 from ._helper import start_quietly
-from ._results import AsyncResult, IMapIterator, IMapUnorderedIterator, MapResult
+from ._results import AsyncResult, ChunkedIterator, IMapIterator, IMapUnorderedIterator, MapResult
 from ._worker import worker
 
 __all__ = ['Pool', 'ThreadPool']
@@ -82,7 +84,11 @@ class Pool(stock.Pool):
 
     def _apply(self, func, args, kwds, callback=None, error_callback=None):
         result = AsyncResult(self, callback, error_callback)
-        self._engine.submit(result, 0, func, args, kwds)
+        try:
+            self._engine.submit(result, 0, func, args, kwds)
+        except BaseException:
+            self._engine.drop(result)
+            raise
         return result
 
     def map(self, func, iterable, chunksize=None):
@@ -107,13 +113,16 @@ class Pool(stock.Pool):
         if chunksize is None:
             chunksize, extra = divmod(len(items), self._processes * 4)
             chunksize += bool(extra)
-        if not items:
-            chunksize = 0
+        chunksize = min(operator.index(chunksize), len(items))
         if helped:
             self._engine.start_helper()
         result = MapResult(self, chunksize, items, callback, error_callback)
         if chunksize > 0:
-            self._engine.submit_chunks(result, kind, func)
+            try:
+                self._engine.submit_chunks(result, kind, func)
+            except BaseException:
+                self._engine.drop(result)
+                raise
         return result
 
     def imap(self, func, iterable, chunksize=1):
@@ -124,6 +133,7 @@ class Pool(stock.Pool):
 
     def _imap(self, kind, func, iterable, chunksize):
         self._check_running()
+        chunksize = min(operator.index(chunksize), sys.maxsize)
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize!r}")
         self._engine.start_helper()
@@ -136,7 +146,7 @@ class Pool(stock.Pool):
             _feed(self._engine, result, generation, False)
         else:
             start_quietly(_feed, (self._engine, result, generation, True), 'piu pool input')
-        return result if chunksize == 1 else (item for chunk in result for item in chunk)
+        return result if chunksize == 1 else ChunkedIterator(result)
 
     def close(self):
         util.debug('closing pool')

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -50,7 +51,15 @@ class TwoArguments(Exception):
 
 
 def raise_what_cannot_be_unpickled():
-    raise TwoArguments(1, 2)
+    raise TwoArguments('the first', 2)
+
+
+def raise_what_cannot_be_pickled():
+    raise ValueError('a lambda is in it', lambda: 1)
+
+
+def raise_with(*args):
+    raise ValueError(*args)
 
 
 def give_what_cannot_be_pickled():
@@ -255,6 +264,64 @@ class PoolTest(unittest.TestCase):
                               raise_what_cannot_be_unpickled)
             self.assertRaises((pickle.PicklingError, AttributeError), pool.apply, lambda: 1)
             self.assertEqual(pool.apply(square, (3,)), 9)
+
+    def test_an_exception_that_cannot_come_is_told_by_its_class_text_and_traceback(self):
+        with piu.Pool(1) as pool:
+            for function, said in ((raise_what_cannot_be_unpickled, 'TwoArguments: the first'),
+                                   (raise_what_cannot_be_pickled, "ValueError: ('a lambda")):
+                with self.assertRaises(stock.MaybeEncodingError) as caught:
+                    pool.apply(function)
+                self.assertRegex(str(caught.exception), f"result: '[a-z_.]*{re.escape(said)}")
+                self.assertNotIn('\\', str(caught.exception))  # quoted once
+                self.assertIn(f'in {function.__name__}\n', str(caught.exception.__cause__))
+
+    def test_an_exception_may_have_an_object_of_piu_in_it(self):
+        lock = piu.Lock()
+        with piu.Pool(1) as pool, lock:
+            with self.assertRaises(ValueError) as caught:
+                pool.apply(raise_with, (lock,))
+            self.assertFalse(caught.exception.args[0].acquire(False))
+
+    def test_a_chunksize_that_is_none_harms_nobody(self):
+        pool = piu.Pool(1)
+        for call in pool.map, pool.map_async, pool.starmap, pool.imap, pool.imap_unordered:
+            self.assertRaisesRegex(TypeError, 'integer', call, abs, [(-1,)], 10 / 4)
+        self.assertEqual(pool.map(abs, [-1, 2], 1 << 70), [1, 2])
+        self.assertEqual(list(pool.imap(abs, [-1, 2], 1 << 70)), [1, 2])
+        pool.close()
+        pool.join()
+
+    def test_a_call_that_raises_leaves_nothing_that_join_waits_for(self):
+        pool = piu.Pool(1)
+        for name, call in (('submit_chunks', lambda: pool.map(square, [1, 2])),
+                           ('submit', lambda: pool.apply_async(square, (1,)))):
+            stop = mock.Mock(side_effect=KeyboardInterrupt)
+            with mock.patch.object(pool._engine, 'tasks', mock.Mock(
+                    wraps=pool._engine.tasks, **{name: stop})):
+                self.assertRaises(KeyboardInterrupt, call)
+        self.assertEqual((pool._cache, pool._engine.maps, pool._engine.pending), ({}, {}, {}))
+        pool.close()
+        pool.join()
+
+    def test_none_is_not_a_function(self):
+        with piu.Pool(1) as pool:
+            for call in pool.map, pool.apply:
+                with self.assertRaisesRegex(TypeError, "'NoneType' object is not callable"):
+                    call(None, [1])
+
+    def test_an_imap_in_chunks_goes_on_after_a_loss_which_names_the_users_function(self):
+        with piu.Pool(2) as pool:
+            for imap in pool.imap, pool.imap_unordered:
+                results, got, lost = imap(end_if_3, range(8), 2), [], []
+                while True:
+                    try:
+                        got.append(next(results))
+                    except piu.WorkerLost as error:
+                        lost.append((error.function, error.arguments))
+                        self.assertIn('end_if_3 of (2, 3)', str(error))
+                    except StopIteration:
+                        break
+                self.assertEqual((sorted(got), lost), ([0, 1, 4, 5, 6, 7], [(end_if_3, '(2, 3)')]))
 
     def test_a_remote_traceback(self):
         with piu.Pool(1) as pool:

@@ -1,0 +1,53 @@
+"""The exception of a task, on its way from the worker."""
+
+import traceback
+from multiprocessing import pool as stock
+from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback
+from multiprocessing.reduction import ForkingPickler
+
+
+def failed(error, function):
+    """In a worker: what is sent for the exception of a task."""
+    if function is stock._helper_reraises_exception:
+        return error
+    return Failure(error)
+
+
+def failed_bare(error, function):
+    return error
+
+
+class Failure(ExceptionWithTraceback):
+    """The pickle of the exception is in bytes of its own: a class may refuse what its `args` say,
+    and its name, text and traceback arrive nevertheless."""
+
+    def __init__(self, error):
+        super().__init__(error, error.__traceback__)
+
+    def __reduce__(self):
+        said = ''.join(traceback.format_exception_only(self.exc)).strip()
+        try:
+            data = bytes(ForkingPickler.dumps(self.exc))
+        except Exception as why:
+            return unsent, (repr(why), said, self.tb)
+        return rebuild, (data, said, self.tb)
+
+
+def rebuild(data, said, trace):
+    try:
+        return stock.rebuild_exc(ForkingPickler.loads(data), trace)
+    except Exception as why:
+        return unsent(repr(why), said, trace)
+
+
+def unsent(why, said, trace):
+    error = cannot_be_sent(why, said)
+    error.__cause__ = RemoteTraceback(trace)
+    return error
+
+
+def cannot_be_sent(why, what):
+    """The stdlib's class takes the repr() of both, and so would quote a text twice."""
+    error = MaybeEncodingError(why, what)
+    error.exc, error.value = error.args = why if isinstance(why, str) else repr(why), what
+    return error
