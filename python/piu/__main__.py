@@ -22,9 +22,14 @@ def main_module(**names):
 def run_script(path, arguments):
     sys.argv[:] = arguments
     sys.path[0] = os.path.dirname(os.path.realpath(path))
-    with io.open_code(path) as file:
-        code = compile(file.read(), path, 'exec')
-    exec(code, main_module(__file__=path, __cached__=None))
+    try:
+        with io.open_code(path) as file:
+            source = file.read()
+    except OSError as error:  # as the interpreter says it
+        print(f"{sys.executable}: can't open file {os.path.abspath(path)!r}: "
+              f'[Errno {error.errno}] {error.strerror}', file=sys.stderr)
+        sys.exit(2)
+    exec(compile(source, path, 'exec'), main_module(__file__=path, __cached__=None))
 
 
 def run_module(name, arguments):
@@ -39,6 +44,22 @@ def run_code(text, arguments):
     exec(compile(text, '<string>', 'exec'), main_module())
 
 
+def begin_traces_with_script():
+    """A trace that nobody catches: without what called the script."""
+    stock = sys.excepthook
+
+    def excepthook(kind, error, trace):
+        while trace is not None and is_caller(trace.tb_frame):
+            trace = trace.tb_next
+        stock(kind, error.with_traceback(trace), trace)
+
+    sys.excepthook = excepthook
+
+
+def is_caller(frame):
+    return frame.f_code.co_filename == __file__ or frame.f_globals.get('__name__') == 'runpy'
+
+
 def main():
     arguments = sys.argv[1:]
     if not arguments or (arguments[0] in ('-m', '-c') and len(arguments) < 2):
@@ -47,6 +68,7 @@ def main():
         print(__doc__)
         return
     piu.install()
+    begin_traces_with_script()
     if arguments[0] == '-m':
         run_module(arguments[1], arguments[1:])
     elif arguments[0] == '-c':

@@ -66,6 +66,20 @@ class DropInTest(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn('usage', done.stderr)
 
+    def said_by(self, *arguments):
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    def test_a_script_that_is_not_there(self):
+        self.assertEqual(self.said_by('-m', 'piu', 'no_such.py'), self.said_by('no_such.py'))
+
+    def test_a_trace_begins_with_the_script(self):
+        with tempfile.TemporaryDirectory() as place:
+            for text in 'def f(): 1 / 0\nf()', '1 +', 'raise KeyboardInterrupt':
+                path = Path(place, 'the_script.py')
+                path.write_text(text)
+                self.assertEqual(self.said_by('-m', 'piu', path), self.said_by(path))
+
     def test_import_as(self):
         script = SCRIPT.replace('import multiprocessing', 'import piu as multiprocessing')
         script = script.replace('from multiprocessing', 'from piu')
