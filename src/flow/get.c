@@ -284,7 +284,8 @@ int piu_queue_take(struct piu_queue *q, void **ret, size_t *ret_size, int64_t ti
 
     if (r < 0)
         return r;
-    block_aim(request.message, NULL); /* it may be held for long: the cell may give way */
+    block_aim(request.message,
+              NULL); /* it may be held for long: the entry may give way */
     *ret = request.message->bytes;
     *ret_size = request.size;
     return r;

@@ -105,7 +105,7 @@ static void message_push(struct piu_queue *q, struct message *m)
 static void message_return(struct piu_queue *q, struct message *m, uint64_t dead_id)
 {
     tasks_prepare(q, dead_id & ID_MASK, -1);
-    /* not `taking`: the dead one's cell has that, and the block is not the family's yet (B4) */
+    /* not `taking`: the dead one's held entry has that, and the block is not the family's yet (B4) */
     atomic_store(&q->get.returning, arena_offset(m));
     tasks_begin(q);
     message_push(q, m); /* the commit */

@@ -163,9 +163,9 @@ void block_give(void *block)
 
     if (!word || holder_get(&h) < 0)
         return;
-    cell_adopt(&h, arena_offset(block));
+    held_adopt(&h, arena_offset(block));
     word_pass_on(word, h.who & ID_OWNER, BLOCK_SCRATCH, 0);
-    cell_drop(&h, arena_offset(block));
+    held_drop(&h, arena_offset(block));
 }
 
 /* The id of the slot's member as far as the word tells: enough while it is not swept (M3). */
@@ -198,10 +198,10 @@ int block_take(void *block, enum block_purpose purpose, const _Atomic uint64_t *
 
     if (r < 0 || !word)
         return r < 0 ? r : -ESTALE;
-    cell_take(&h, arena_offset(block), arena_offset((const void *)into));
+    held_take(&h, arena_offset(block), arena_offset((const void *)into));
     if (take_over(word, purpose, h.who & ID_OWNER))
         return 0;
-    cell_drop(&h, arena_offset(block));
+    held_drop(&h, arena_offset(block));
     return -ESTALE;
 }
 
@@ -210,7 +210,7 @@ void block_aim(void *block, const _Atomic uint64_t *into)
     struct holder h;
 
     if (holder_get(&h) == 0)
-        cell_aim(&h, arena_offset(block),
+        held_aim(&h, arena_offset(block),
                  into ? arena_offset((const void *)into) | INTO_PENDING : 0);
 }
 
@@ -239,10 +239,10 @@ int block_inherit(void *block, uint64_t dead_id, enum block_purpose purpose)
 
     if (r < 0)
         return r;
-    cell_take(&h, arena_offset(block), 0);
+    held_take(&h, arena_offset(block), 0);
     if (word_pass_on(word, dead_id & ID_OWNER, purpose, h.who & ID_OWNER))
         return 0;
-    cell_drop(&h, arena_offset(block));
+    held_drop(&h, arena_offset(block));
     return -ESTALE;
 }
 
@@ -277,10 +277,10 @@ int block_free(void *block)
     if (!mine && !word_is_of(old, 0))
         return -EINVAL;
     if (mine)
-        cell_adopt(&h, arena_offset(block));
+        held_adopt(&h, arena_offset(block));
     r = word_free(&h, block, word, old) ? 0 : -EINVAL;
     if (mine && r == 0)
-        cell_drop(&h, arena_offset(block));
+        held_drop(&h, arena_offset(block));
     return r;
 }
 

@@ -2,7 +2,7 @@
  * Blocks: the heap's allocator, in which every step is one word.
  *
  *    heap.h   the unit table, its words                      B1 B2
- *    cell.h   what a member owns, for its sweep              B3 B4
+ *    held.h   what a member owns, for its sweep              B3 B4
  *    run.h    units in a row: a large block, or a span       B5
  *    span.h   small blocks of one size                       B6
  *

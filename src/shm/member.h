@@ -37,7 +37,7 @@
 #define NAME_SIZE     32
 #define HISTORY_WORDS 4
 #define HISTORY       145 /* generations that are remembered at least */
-#define HELD_CELLS    24
+#define HELD_ENTRIES  24
 
 static inline uint32_t id_slot(uint64_t id)
 {
@@ -55,9 +55,9 @@ static inline uint64_t id_make(uint32_t slot, uint64_t generation)
            (generation >> 17 & 0xffff) << 32;
 }
 
-/* A block that a member is about to own, or owns: hints that never miss one (cell.h). */
+/* A block that a member is about to own, or owns: hints that never miss one (held.h). */
 struct held {
-    _Atomic uint64_t block; /* 63..48 thread, offset; 0: the cell is free */
+    _Atomic uint64_t block; /* 63..48 thread, offset; 0: the entry is free */
     _Atomic uint64_t into;  /* offset of the word that receives its address; 0: none */
 };
 
@@ -78,7 +78,7 @@ struct member {
     alignas(64) _Atomic uint64_t left[HISTORY_WORDS];
     alignas(64) struct operation operations[OPERATIONS];
     alignas(64) _Atomic uint64_t held_lock; /* an owner word: one thread at a time */
-    struct held held[HELD_CELLS];
+    struct held held[HELD_ENTRIES];
 };
 static_assert(sizeof(struct member) <= MEMBER_SIZE, "shared layout: raise ARENA_STAMP");
 

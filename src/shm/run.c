@@ -85,7 +85,7 @@ int run_new(const struct wish *wish, uint64_t align, uint64_t *ret_unit, bool *r
     *ret_clean = run.first >= atomic_load(&h->used_top);
     if (end > atomic_load(&h->used_top))
         atomic_store(&h->used_top, end);
-    cell_take(&wish->holder, arena_offset(unit_address(run.first)), wish->into);
+    held_take(&wish->holder, arena_offset(unit_address(run.first)), wish->into);
     atomic_store(unit_word(run.first), wish->word);
     if (run.punched)
         words_behind(run.first, run.units, 0);
@@ -108,11 +108,11 @@ static bool run_punch(const struct holder *h, void *block, _Atomic uint64_t *wor
     if (mine && word_purpose(old) == PURPOSE_PUNCHING)
         return false; /* another thread of ours is at it */
     if (!mine)
-        cell_take(h, arena_offset(block), 0);
+        held_take(h, arena_offset(block), 0);
     if (!atomic_compare_exchange_strong(word, &old,
                                         word_owned_by(old, PURPOSE_PUNCHING, me))) {
         if (!mine)
-            cell_drop(h, arena_offset(block));
+            held_drop(h, arena_offset(block));
         return false;
     }
     words_behind(first, units, word_make(KIND_PUNCHED, 0, 0, 0));
@@ -120,7 +120,7 @@ static bool run_punch(const struct holder *h, void *block, _Atomic uint64_t *wor
     atomic_store(word, word_make(KIND_PUNCHED, 0, 0, 0));
     first_free_lower(first);
     if (!mine)
-        cell_drop(h, arena_offset(block));
+        held_drop(h, arena_offset(block));
     return true;
 }
 

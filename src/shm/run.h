@@ -7,7 +7,7 @@
 #ifndef PIU_SHM_RUN_H
 #define PIU_SHM_RUN_H
 
-#include "shm/cell.h"
+#include "shm/held.h"
 #include "shm/heap.h"
 
 /* A block that somebody wants. */

@@ -120,7 +120,7 @@ static void record_init(struct member *m, const char *name)
         atomic_store_explicit(&m->operations[i].wake, 0, memory_order_relaxed);
         atomic_store_explicit(&m->operations[i].object, 0, memory_order_relaxed);
     }
-    for (unsigned i = 0; i < HELD_CELLS; i++)
+    for (unsigned i = 0; i < HELD_ENTRIES; i++)
         atomic_store_explicit(&m->held[i].block, 0, memory_order_relaxed);
     memset(m->name, 0, sizeof(m->name));
     strncpy(m->name, name ? name : "", sizeof(m->name) - 1);

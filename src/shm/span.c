@@ -74,7 +74,7 @@ int span_new(unsigned class, const struct holder *h)
     atomic_store(unit_word(unit), word_make(KIND_SPAN, SPAN_UNITS, 0, class));
     atomic_store(&c->spans, (uint32_t)unit + 1);
     atomic_store(&c->cursor, (uint32_t)unit + 1);
-    cell_drop(h, arena_offset(s));
+    held_drop(h, arena_offset(s));
     return 0;
 }
 
@@ -169,12 +169,12 @@ static void *span_take(struct span *s, const struct shape *shape, const struct w
         void *block = span_block(s, shape, (uint32_t)i);
         uint64_t old = 0;
 
-        cell_take(&wish->holder, arena_offset(block), wish->into);
+        held_take(&wish->holder, arena_offset(block), wish->into);
         if (likely(atomic_compare_exchange_strong(&s->words[i], &old, wish->word))) {
             atomic_store_explicit(&s->cursor, (uint32_t)i, memory_order_relaxed);
             return block;
         }
-        cell_drop(&wish->holder, arena_offset(block)); /* another was faster */
+        held_drop(&wish->holder, arena_offset(block)); /* another was faster */
     }
     return NULL;
 }

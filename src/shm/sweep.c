@@ -29,7 +29,7 @@ static bool sweep_block(const struct sweep *sweep, void *block)
 
     if (!word_is_of(old, sweep->id & ID_OWNER))
         return true;
-    if (purpose != PURPOSE_PUNCHING && cells_received(sweep->member, arena_offset(block)))
+    if (purpose != PURPOSE_PUNCHING && held_received(sweep->member, arena_offset(block)))
         word_pass_on(word, sweep->id & ID_OWNER, BLOCK_SCRATCH, 0);
     else if (purpose < BLOCK_PURPOSES && orphan_functions[purpose])
         return orphan_functions[purpose](block, sweep->id, sweep->died);
@@ -68,9 +68,9 @@ static int sweep_blocks(const struct member *m, uint64_t id, bool died)
 
     if (r < 0)
         return r;
-    /* the cells stay as they are: who takes the slot next clears them */
-    for (unsigned i = 0; i < HELD_CELLS; i++) {
-        void *block = arena_at(cell_block(&m->held[i]), 1);
+    /* the entries stay as they are: who takes the slot next clears them */
+    for (unsigned i = 0; i < HELD_ENTRIES; i++) {
+        void *block = arena_at(held_block(&m->held[i]), 1);
 
         if (block)
             done &= sweep_block(&sweep, block);

@@ -9,7 +9,7 @@
  *    returned, returning     get.returned, get.returning     message_return(), message_push()
  *    owner, taken            a block's word, and its purpose TAKEN or SCRATCH
  *    TAKE_OVER, PASS_ON      block_take() and block_settle(), word_pass_on(): one CAS
- *    sweep                   sweep_block(): cells_received(), taken_orphan(), block_reap()
+ *    sweep                   sweep_block(): held_received(), taken_orphan(), block_reap()
  *
  * Members 1 and 2 put, 3 gets, 4 gets and outlives them.  Shown: what was committed is received
  * once, by somebody who did not die before he had dropped it; what was not is nobody's; no block

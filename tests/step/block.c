@@ -99,10 +99,10 @@ static void one_is_there(void *state)
     CHECK_EQ(block_new_into(300, &s->into, &block), 0);
 }
 
-static void hold_more_than_cells(void *state)
+static void hold_more_than_entries(void *state)
 {
     (void)state;
-    for (int i = 0; i < HELD_CELLS + 3; i++)
+    for (int i = 0; i < HELD_ENTRIES + 3; i++)
         block_of(64);
 }
 
@@ -127,7 +127,7 @@ static void nothing_is_lost(void *state)
 #define BLOCK .size = sizeof(struct state), .check = nothing_is_lost
 
 KILL(block, small, BLOCK, .set_up = warm, .operation = small);
-KILL(block, small_holding_many, BLOCK, .set_up = warm, .prepare = hold_more_than_cells,
+KILL(block, small_holding_many, BLOCK, .set_up = warm, .prepare = hold_more_than_entries,
      .operation = small);
 KILL(block, run, BLOCK, .set_up = warm, .operation = run);
 KILL(block, new_span, BLOCK, .operation = new_span);
@@ -135,7 +135,7 @@ KILL(block, first_of_its_size, BLOCK, .operation = small);
 KILL(block, arena_grows, BLOCK, .operation = grow);
 KILL(block, into_a_word_and_out, BLOCK, .set_up = warm, .operation = into_a_word_and_out);
 KILL(block, into_a_word_and_out_holding_many, BLOCK, .set_up = warm,
-     .prepare = hold_more_than_cells, .operation = into_a_word_and_out);
+     .prepare = hold_more_than_entries, .operation = into_a_word_and_out);
 KILL(block, give, BLOCK, .set_up = warm, .operation = give);
 KILL(block, take, BLOCK, .set_up = one_is_there, .operation = take_from_the_family);
 

@@ -35,9 +35,9 @@ static void dead_with_a_mess(void *state)
     in_child_killed({ leave_a_mess(state, 6); });
 }
 
-static void dead_with_more_than_cells(void *state)
+static void dead_with_more_than_entries(void *state)
 {
-    in_child_killed({ leave_a_mess(state, HELD_CELLS + 3); });
+    in_child_killed({ leave_a_mess(state, HELD_ENTRIES + 3); });
 }
 
 /* Once an exec'ed victim's process has ended, too, the survivor is alone. */
@@ -79,7 +79,7 @@ static void sweep(void *state)
 
 KILL(member, sweeper, MEMBER, .set_up = dead_with_a_mess, .operation = ask_for_its_fate,
      .check = what_it_had_is_back);
-KILL(member, sweeper_of_many, MEMBER, .set_up = dead_with_more_than_cells, .most = 4000,
+KILL(member, sweeper_of_many, MEMBER, .set_up = dead_with_more_than_entries, .most = 4000,
      .operation = ask_for_its_fate, .check = what_it_had_is_back);
 KILL(member, two_sweepers, MEMBER, .set_up = dead_with_a_mess, .operation = sweep,
      .other = sweep, .check = what_it_had_is_back);

@@ -58,13 +58,13 @@ static void five_into_new_chunk(void *world)
     may_be_put(world, 5);
 }
 
-/* With more blocks than cells: the sweep goes through the whole heap (B3). */
+/* With more blocks than entries: the sweep goes through the whole heap (B3). */
 static void hold_many(void *world)
 {
     void *block;
 
     (void)world;
-    for (int i = 0; i < HELD_CELLS + 3; i++)
+    for (int i = 0; i < HELD_ENTRIES + 3; i++)
         CHECK_EQ(block_new(100, BLOCK_SCRATCH, NULL, &block), 0);
 }
 

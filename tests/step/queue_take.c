@@ -32,7 +32,7 @@ static void hold_many(void *world)
     void *block;
 
     (void)world;
-    for (int i = 0; i < HELD_CELLS + 3; i++)
+    for (int i = 0; i < HELD_ENTRIES + 3; i++)
         CHECK_EQ(block_new(100, BLOCK_SCRATCH, NULL, &block), 0);
 }
 

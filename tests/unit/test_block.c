@@ -161,7 +161,7 @@ TEST(what_a_member_owned_is_freed_when_it_ends_in_any_way)
     CHECK(block_check());
 }
 
-TEST(also_if_it_had_more_blocks_than_cells)
+TEST(also_if_it_had_more_blocks_than_entries)
 {
     uint64_t before;
 
@@ -176,7 +176,7 @@ TEST(also_if_it_had_more_blocks_than_cells)
     CHECK(block_check());
 }
 
-/* B4, and the cell that it depends on is there even when all are in use. */
+/* B4, and the entry that it depends on is there even when all are in use. */
 TEST(a_block_that_arrived_is_the_familys_although_its_giver_died_holding_many)
 {
     _Atomic uint64_t *into = new_family(64 * sizeof(*into));
@@ -204,7 +204,7 @@ TEST(a_block_that_arrived_is_the_familys_although_its_giver_died_holding_many)
     CHECK_EQ(block_count(), before);
 }
 
-/* Cells of blocks that were taken from somewhere do not bar those that are to be given. */
+/* Entries of blocks that were taken from somewhere do not bar those that are to be given. */
 TEST(one_may_hold_any_number_of_taken_blocks_and_give_some_more)
 {
     _Atomic uint64_t *from = new_family(sizeof(*from));
@@ -225,7 +225,7 @@ TEST(one_may_hold_any_number_of_taken_blocks_and_give_some_more)
     CHECK_EQ(block_free_from(from), 0);
 }
 
-TEST(cells_that_were_written_over_bar_no_block_that_is_to_be_given)
+TEST(entries_that_were_written_over_bar_no_block_that_is_to_be_given)
 {
     _Atomic uint64_t *from = new_family(sizeof(*from));
     uint64_t seed = 88172645463325252;
@@ -236,7 +236,7 @@ TEST(cells_that_were_written_over_bar_no_block_that_is_to_be_given)
 
         CHECK_EQ(member_who(&who), 0);
         m = member_of(who & ID_MASK);
-        for (unsigned i = 0; i < HELD_CELLS; i++) {
+        for (unsigned i = 0; i < HELD_ENTRIES; i++) {
             m->held[i].block = i % 2 ? random_next(&seed) : 64;
             m->held[i].into = (i % 2 ? arena_offset(from) : random_next(&seed)) | 1;
         }
@@ -246,7 +246,7 @@ TEST(cells_that_were_written_over_bar_no_block_that_is_to_be_given)
     CHECK_EQ(block_free_from(from), 0);
 }
 
-TEST(cells_that_were_written_over_and_look_used_bar_it_not_for_ever)
+TEST(entries_that_were_written_over_and_look_used_bar_it_not_for_ever)
 {
     _Atomic uint64_t *from = new_family(2 * sizeof(*from));
     void *block;
@@ -258,7 +258,7 @@ TEST(cells_that_were_written_over_and_look_used_bar_it_not_for_ever)
 
         CHECK_EQ(member_who(&who), 0);
         m = member_of(who & ID_MASK);
-        for (unsigned i = 0; i < HELD_CELLS; i++) {
+        for (unsigned i = 0; i < HELD_ENTRIES; i++) {
             m->held[i].block = arena_offset(block);
             m->held[i].into = arena_offset(from);
         }

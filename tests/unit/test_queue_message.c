@@ -255,9 +255,9 @@ TEST(a_putter_that_waits_for_room_gets_the_unit_of_a_killed_reserver)
     CHECK_EQ(child_wait(putter), 0);
 }
 
-TEST(one_that_holds_more_than_a_member_has_cells_loses_nothing_either)
+TEST(one_that_holds_more_than_a_member_has_entries_loses_nothing_either)
 {
-    enum { MANY = 3 * HELD_CELLS };
+    enum { MANY = 3 * HELD_ENTRIES };
     struct piu_queue *q = queue_new();
     unsigned char seen[MANY] = {0};
     void *bytes;

@@ -127,7 +127,7 @@ TEST(a_word_that_a_dead_one_aimed_between_words_received_nothing)
         void *block = new_block(told, 64);
 
         CHECK_EQ(holder_get(&h), 0);
-        cell_aim(&h, told->block, arena_offset((void *)&told->into) + 4);
+        held_aim(&h, told->block, arena_offset((void *)&told->into) + 4);
         told->into = arena_offset(block);
     });
     sweep_one(&told->id);

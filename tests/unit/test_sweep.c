@@ -126,7 +126,7 @@ TEST(a_record_full_of_nonsense_is_swept_without_harm)
             struct member *m = member_of(me());
 
             told->id = me() & ID_MASK;
-            for (int i = 0; i < HELD_CELLS; i++) {
+            for (int i = 0; i < HELD_ENTRIES; i++) {
                 m->held[i].block = random_next(&seed) >> (random_next(&seed) % 40);
                 m->held[i].into = random_next(&seed) >> (random_next(&seed) % 40);
             }

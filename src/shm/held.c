@@ -1,12 +1,12 @@
-/* Held cells: before a word says so, a cell does. */
-#include "shm/cell.h"
+/* Held entries: before a word says so, an entry does. */
+#include "shm/held.h"
 
 #include "os/clock.h"
 #include "shm/owner.h"
 
 #include <sched.h>
 
-/* All cells the same for so long: nobody is at them. */
+/* All entries the same for so long: nobody is at them. */
 #define STANDSTILL (1 * SEC)
 
 int holder_get(struct holder *ret)
@@ -37,12 +37,12 @@ static bool is_in(uint64_t block, uint64_t into)
     return word && atomic_load(word) == block;
 }
 
-static uint64_t cell_value(const struct holder *h, uint64_t block)
+static uint64_t held_value(const struct holder *h, uint64_t block)
 {
-    return (h->who & CELL_THREAD) | block;
+    return (h->who & HELD_THREAD) | block;
 }
 
-static void cell_fill(struct held *c, uint64_t value, uint64_t into)
+static void held_fill(struct held *c, uint64_t value, uint64_t into)
 {
     atomic_store_explicit(&c->block, 0, memory_order_release);
     atomic_store_explicit(&c->into, into, memory_order_release);
@@ -53,53 +53,53 @@ static void cell_fill(struct held *c, uint64_t value, uint64_t into)
  * What it says, the walk over the whole heap finds as well; or it cannot be, and somebody wrote
  * over it.
  */
-static bool cell_is_spare(const struct held *c)
+static bool held_is_spare(const struct held *c)
 {
     uint64_t into = atomic_load_explicit(&c->into, memory_order_relaxed);
-    uint64_t block = cell_block(c);
+    uint64_t block = held_block(c);
 
     return !into_word(into) || !arena_at(block, 1) ||
            (!(into & INTO_PENDING) && !is_in(block, into));
 }
 
-static struct held *cell_with(struct member *m, uint64_t value)
+static struct held *held_with(struct member *m, uint64_t value)
 {
-    for (unsigned i = 0; i < HELD_CELLS; i++) {
+    for (unsigned i = 0; i < HELD_ENTRIES; i++) {
         if (atomic_load_explicit(&m->held[i].block, memory_order_relaxed) == value)
             return &m->held[i];
     }
     return NULL;
 }
 
-/* A cell for one more block; one without `into` needs none, if the sweep is told to walk. */
-static struct held *cell_choose(struct member *m, uint64_t into)
+/* An entry for one more block; one without `into` needs none, if the sweep is told to walk. */
+static struct held *held_choose(struct member *m, uint64_t into)
 {
-    struct held *free = cell_with(m, 0);
+    struct held *free = held_with(m, 0);
 
     if (likely(free))
         return free;
     atomic_store_explicit(&m->held_overflow, 1, memory_order_release);
-    for (unsigned i = 0; into && i < HELD_CELLS; i++) {
-        if (cell_is_spare(&m->held[i]))
+    for (unsigned i = 0; into && i < HELD_ENTRIES; i++) {
+        if (held_is_spare(&m->held[i]))
             return &m->held[i];
     }
     return NULL;
 }
 
-struct look { /* at all cells of a member */
+struct look { /* at all entries of a member */
     uint64_t seen;
     int64_t deadline; /* of seeing the same */
 };
 
 /*
- * As many threads as there are cells give a block away just now, and come on; or what the cells say
+ * As many threads as there are entries give a block away just now, and come on; or what the entries say
  * was written over them.
  */
-static bool cells_stand_still(const struct member *m, struct look *look)
+static bool held_stands_still(const struct member *m, struct look *look)
 {
     uint64_t seen = 1;
 
-    for (unsigned i = 0; i < HELD_CELLS; i++)
+    for (unsigned i = 0; i < HELD_ENTRIES; i++)
         seen =
             seen * 31 + (atomic_load(&m->held[i].block) ^ atomic_load(&m->held[i].into));
     if (seen != look->seen)
@@ -107,18 +107,18 @@ static bool cells_stand_still(const struct member *m, struct look *look)
     return deadline_left(look->deadline) == 0;
 }
 
-void cell_take(const struct holder *h, uint64_t block, uint64_t into)
+void held_take(const struct holder *h, uint64_t block, uint64_t into)
 {
     struct look look = {0};
     struct held *c;
 
     for (;;) {
         owner_enter(&h->m->held_lock, h->who);
-        c = cell_choose(h->m, into);
-        if (unlikely(!c && into) && cells_stand_still(h->m, &look))
+        c = held_choose(h->m, into);
+        if (unlikely(!c && into) && held_stands_still(h->m, &look))
             c = &h->m->held[0];
         if (likely(c))
-            cell_fill(c, cell_value(h, block), into);
+            held_fill(c, held_value(h, block), into);
         owner_leave(&h->m->held_lock);
         if (likely(c || !into))
             return;
@@ -127,59 +127,59 @@ void cell_take(const struct holder *h, uint64_t block, uint64_t into)
 }
 
 /*
- * The caller's cell of a block, under held_lock; another thread's becomes the caller's.  Before
- * the block goes: after that a cell of another thread may be for its next life.
+ * The caller's entry of a block, under held_lock; another thread's becomes the caller's.  Before
+ * the block goes: after that an entry of another thread may be for its next life.
  */
-static struct held *cell_own(const struct holder *h, uint64_t block)
+static struct held *held_own(const struct holder *h, uint64_t block)
 {
-    struct held *c = cell_with(h->m, cell_value(h, block));
+    struct held *c = held_with(h->m, held_value(h, block));
 
-    for (unsigned i = 0; !c && i < HELD_CELLS; i++) {
-        if (cell_block(&h->m->held[i]) == block)
+    for (unsigned i = 0; !c && i < HELD_ENTRIES; i++) {
+        if (held_block(&h->m->held[i]) == block)
             c = &h->m->held[i];
     }
     if (c)
-        atomic_store_explicit(&c->block, cell_value(h, block), memory_order_release);
+        atomic_store_explicit(&c->block, held_value(h, block), memory_order_release);
     return c;
 }
 
-void cell_adopt(const struct holder *h, uint64_t block)
+void held_adopt(const struct holder *h, uint64_t block)
 {
-    if (likely(cell_with(h->m, cell_value(h, block))))
+    if (likely(held_with(h->m, held_value(h, block))))
         return;
     owner_enter(&h->m->held_lock, h->who);
-    cell_own(h, block);
+    held_own(h, block);
     owner_leave(&h->m->held_lock);
 }
 
-void cell_drop(const struct holder *h, uint64_t block)
+void held_drop(const struct holder *h, uint64_t block)
 {
     struct held *c;
 
     owner_enter(&h->m->held_lock, h->who);
-    c = cell_with(h->m, cell_value(h, block));
+    c = held_with(h->m, held_value(h, block));
     if (c)
         atomic_store_explicit(&c->block, 0, memory_order_release);
     owner_leave(&h->m->held_lock);
 }
 
-void cell_aim(const struct holder *h, uint64_t block, uint64_t into)
+void held_aim(const struct holder *h, uint64_t block, uint64_t into)
 {
     struct held *c;
 
     owner_enter(&h->m->held_lock, h->who);
-    c = cell_own(h, block);
+    c = held_own(h, block);
     if (c)
         atomic_store_explicit(&c->into, into, memory_order_release);
     owner_leave(&h->m->held_lock);
     if (!c && into)
-        cell_take(h, block, into);
+        held_take(h, block, into);
 }
 
-bool cells_received(const struct member *m, uint64_t block)
+bool held_received(const struct member *m, uint64_t block)
 {
-    for (unsigned i = 0; i < HELD_CELLS; i++) {
-        if (cell_block(&m->held[i]) == block &&
+    for (unsigned i = 0; i < HELD_ENTRIES; i++) {
+        if (held_block(&m->held[i]) == block &&
             is_in(block, atomic_load(&m->held[i].into)))
             return true;
     }
