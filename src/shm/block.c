@@ -28,22 +28,6 @@ _Atomic uint64_t *block_word(const void *address)
     return place < shape->count ? &s->words[place] : NULL;
 }
 
-/* ---- The heap lock --------------------------------------------------------------- */
-
-/* A thread that is cancelled (fallocate is a place for that) would keep the lock for ever. */
-static void heap_enter(uint64_t who, int *ret_cancel)
-{
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, ret_cancel);
-    if (owner_enter(&arena_header()->heap_lock, who) == OWNER_DIED)
-        spans_relink();
-}
-
-static void heap_leave(int cancel)
-{
-    owner_leave(&arena_header()->heap_lock);
-    pthread_setcancelstate(cancel, NULL);
-}
-
 /* ---- New ones -------------------------------------------------------------------- */
 
 static int small_new(unsigned class, const struct wish *wish, void **ret)
@@ -351,90 +335,4 @@ bool block_is_mine(const void *block, enum block_purpose purpose)
 
     return word_kind(old) == KIND_USED && member_who(&who) == 0 &&
            word_owner(old) == (who & ID_OWNER) && word_purpose(old) == (unsigned)purpose;
-}
-
-static bool heap_check(void)
-{
-    uint64_t end = heap_committed();
-    uint64_t unit = 0, spans = 0;
-
-    while (unit < end) {
-        uint64_t word = atomic_load(unit_word(unit));
-        uint64_t length = max_u64(run_length(word), 1);
-        const struct shape *shape;
-        struct span *s = span_at(unit, &shape);
-
-        if ((word_kind(word) == KIND_SPAN) != (s != NULL) || !run_check(unit, length) ||
-            (s && !span_check(s, shape)))
-            return false;
-        spans += s != NULL;
-        unit += length;
-    }
-    return unit == end && spans_count() == spans;
-}
-
-bool block_check(void)
-{
-    uint64_t who;
-    int cancel;
-    bool sound;
-
-    if (member_who(&who) < 0)
-        return false;
-    heap_enter(who, &cancel);
-    sound = heap_check();
-    heap_leave(cancel);
-    return sound;
-}
-
-void block_each(enum block_purpose purpose,
-                void (*function)(void *block, uint64_t owner, void *argument),
-                void *argument)
-{
-    for (uint64_t unit = 0; unit < heap_committed();) {
-        const struct shape *shape;
-        struct span *s = span_at(unit, &shape);
-
-        for (uint32_t i = 0; s && i < shape->count; i++) {
-            void *block = span_block(s, shape, i);
-
-            if (block_purpose(block) == purpose)
-                function(block, block_owner(block), argument);
-        }
-        if (!s && block_purpose(unit_address(unit)) == purpose)
-            function(unit_address(unit), block_owner(unit_address(unit)), argument);
-        unit += max_u64(run_length(atomic_load(unit_word(unit))), 1);
-    }
-}
-
-struct tally {
-    uint64_t units, blocks;
-};
-
-static struct tally heap_tally(void)
-{
-    struct tally t = {0, 0};
-
-    for (uint64_t unit = 0; unit < heap_committed();) {
-        uint64_t length = run_length(atomic_load(unit_word(unit)));
-        const struct shape *shape;
-        struct span *s = span_at(unit, &shape);
-
-        for (uint32_t i = 0; s && i < shape->count; i++)
-            t.blocks += atomic_load(&s->words[i]) != 0;
-        t.blocks += length && !s;
-        t.units += length;
-        unit += max_u64(length, 1);
-    }
-    return t;
-}
-
-uint64_t block_in_use(void)
-{
-    return heap_tally().units * UNIT_SIZE;
-}
-
-uint64_t block_count(void)
-{
-    return heap_tally().blocks;
 }

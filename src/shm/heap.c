@@ -2,6 +2,10 @@
 #include "shm/heap.h"
 
 #include "os/machine.h"
+#include "shm/owner.h"
+#include "shm/span.h"
+
+#include <pthread.h>
 
 #define PIECE_UNITS ((UINT64_C(16) << 20) / UNIT_SIZE) /* growth: 16 MB at once */
 #define PIECE_FIRST 16u
@@ -60,4 +64,18 @@ int heap_grow(uint64_t end)
     /* release, for the acquire in arena_units() */
     atomic_store_explicit(&h->committed, to, memory_order_release);
     return 0;
+}
+
+/* A thread that is cancelled (fallocate is a place for that) would keep the lock for ever. */
+void heap_enter(uint64_t who, int *ret_cancel)
+{
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, ret_cancel);
+    if (owner_enter(&arena_header()->heap_lock, who) == OWNER_DIED)
+        spans_relink();
+}
+
+void heap_leave(int cancel)
+{
+    owner_leave(&arena_header()->heap_lock);
+    pthread_setcancelstate(cancel, NULL);
 }

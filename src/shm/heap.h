@@ -87,6 +87,9 @@ static inline uint64_t heap_blocks_most(void)
     return heap_committed() * (UNIT_SIZE / 64);
 }
 
+/* The heap lock: entered, repaired.  What enter puts into *ret_cancel is for leave. */
+void heap_enter(uint64_t who, int *ret_cancel);
+void heap_leave(int cancel);
 /* Under the heap lock.  Memory for these units, again where they were punched; 0 or -ENOMEM. */
 int heap_back(uint64_t first, uint64_t end);
 /* At least up to `end` units; in a small heap as much again, in a large one 16 MB. */

@@ -1,5 +1,5 @@
 /* Spans: a search without a lock, one CAS a block. */
-#include "shm/span.h"
+#include "shm/walk.h"
 
 #include "shm/block.h"
 
@@ -81,20 +81,17 @@ int span_new(unsigned class, const struct holder *h)
 void spans_relink(void)
 {
     struct arena_header *h = arena_header();
+    struct heap_walk walk = {0};
 
     for (unsigned class = 0; class < CLASSES; class ++)
         atomic_store(&h->classes[class].spans, 0);
-    for (uint64_t unit = 0; unit < heap_committed();) {
-        const struct shape *shape;
-        struct span *s = span_at(unit, &shape);
+    while (heap_walk_next(&walk)) {
+        struct block_class *c = walk.span ? &h->classes[walk.shape - shapes] : NULL;
 
-        if (s) {
-            struct block_class *c = &h->classes[shape - shapes];
-
-            atomic_store(&s->next, atomic_load(&c->spans));
-            atomic_store(&c->spans, (uint32_t)unit + 1);
+        if (c) {
+            atomic_store(&walk.span->next, atomic_load(&c->spans));
+            atomic_store(&c->spans, (uint32_t)walk.unit + 1);
         }
-        unit += max_u64(run_length(atomic_load(unit_word(unit))), 1);
     }
 }
 

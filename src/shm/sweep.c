@@ -3,7 +3,7 @@
 
 #include "os/futex.h"
 #include "shm/block.h"
-#include "shm/span.h"
+#include "shm/walk.h"
 
 #include <limits.h>
 
@@ -41,20 +41,16 @@ static bool sweep_block(const struct sweep *sweep, void *block)
 /* Every block of the heap. */
 static bool sweep_heap(const struct sweep *sweep)
 {
+    struct heap_walk walk = {0};
     bool done = true;
 
-    for (uint64_t unit = 0; unit < heap_committed();) {
-        uint64_t word = atomic_load(unit_word(unit));
-        const struct shape *shape;
-        struct span *s = span_at(unit, &shape);
-
-        for (uint32_t i = 0; s && i < shape->count; i++) {
-            if (word_is_of(atomic_load(&s->words[i]), sweep->id & ID_OWNER))
-                done &= sweep_block(sweep, span_block(s, shape, i));
+    while (heap_walk_next(&walk)) {
+        for (uint32_t i = 0; walk.span && i < walk.blocks; i++) {
+            if (word_is_of(atomic_load(&walk.span->words[i]), sweep->id & ID_OWNER))
+                done &= sweep_block(sweep, heap_walk_block(&walk, i));
         }
-        if (!s && word_kind(word) == KIND_USED)
-            done &= sweep_block(sweep, unit_address(unit));
-        unit += max_u64(run_length(word), 1);
+        if (!walk.span && word_kind(walk.word) == KIND_USED)
+            done &= sweep_block(sweep, unit_address(walk.unit));
     }
     return done;
 }
