@@ -519,6 +519,6 @@ int main(int argc, char **argv)
     if (plan.at != SIZE_MAX)
         plan.shares = 1;
     if (options.mode == SELFTEST && plan.guard == 60)
-        plan.guard = 3;
+        plan.guard = 8;
     return run_all();
 }
