@@ -43,7 +43,14 @@ SUBWARNING: int
 
 def install() -> None: ...
 
-class WorkerLost(RuntimeError): ...
+class WorkerLost(RuntimeError):
+    task: tuple[int, int]
+    function: Callable[..., object]
+    arguments: str
+    pid: int
+    exitcode: int | None
+    oom: bool | None
+
 class OwnerDiedWarning(RuntimeWarning): ...
 class LockLeftWarning(RuntimeWarning): ...
 

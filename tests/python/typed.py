@@ -21,5 +21,5 @@ with piu.Pool(2) as pool:
 try:
     piu.install()
 except piu.WorkerLost as error:
-    print(error)
+    lost: tuple[int, str, bool | None] = error.pid, error.arguments, error.oom
 print(piu.__version__, piu.cpu_count(), piu.get_context('spawn'), piu.TimeoutError)
