@@ -574,7 +574,10 @@ int piu_pool_terminate(struct piu_pool *pool); /* stop now; pending results: -EC
 int piu_pool_join(struct piu_pool *pool, int64_t timeout);
 /* The pids of the workers that live now; up to `room` are written.  For people and tests. */
 int piu_pool_workers(struct piu_pool *pool, pid_t *ret, size_t room, size_t *ret_count);
-/* A descriptor for poll: readable when a result has ended since the last look at it. */
+/*
+ * A descriptor for poll: readable when a result has ended since the last piu_result_ready(), of
+ * any result of the pool.  So whoever finds it readable asks all that he waits for.  It stays piu's.
+ */
 int piu_pool_fd(struct piu_pool *pool);
 
 /*

@@ -197,6 +197,20 @@ void pool_end_all(struct pool_shared *p, int error)
     pool_tell_end(p);
 }
 
+void pool_break(struct pool_shared *p, uint64_t who)
+{
+    uint32_t state = atomic_load(&p->state);
+
+    while (state < POOL_FINISHED &&
+           !atomic_compare_exchange_weak(&p->state, &state, POOL_BROKEN))
+        ;
+    if (state >= POOL_FINISHED)
+        return;
+    pool_lock(p, who);
+    pool_end_all(p, -ECHILD);
+    pool_unlock(p);
+}
+
 void pool_poke(struct pool_shared *p)
 {
     fd_event_post(p->poke);

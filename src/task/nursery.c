@@ -102,14 +102,6 @@ static int worker_start(struct nursery *n, unsigned place)
 
 /* ---- Deaths ------------------------------------------------------------------------------ */
 
-static void pool_break(struct nursery *n)
-{
-    atomic_store(&n->pool->state, POOL_BROKEN);
-    pool_lock(n->pool, n->who);
-    pool_end_all(n->pool, -ECHILD);
-    pool_unlock(n->pool);
-}
-
 static uint64_t tasks_of_all(const struct nursery *n)
 {
     uint64_t sum = n->tasks_of_dead;
@@ -147,11 +139,11 @@ static void bury(struct nursery *n, unsigned place)
     if (atomic_load(&p->state) >= POOL_FINISHED)
         return;
     if (atomic_load(&p->initializer_failed))
-        pool_break(n);
+        pool_break(n->pool, n->who);
     else if (phase != WORKER_LEAVING && !in_task && /* what timed out was in one */
              storm_note_death(&n->storm, &death, phase != WORKER_STARTING, n->places,
                               tasks_of_all(n), clock_now()))
-        pool_break(n);
+        pool_break(n->pool, n->who);
 }
 
 /* One that a task made another program by exec is a worker no more: it is killed, and buried. */
@@ -214,7 +206,7 @@ static void refill(struct nursery *n)
         tell_birth(n->pool, r);
         if (storm_note_start(&n->storm, r, clock_now()) && !has_children(n) &&
             has_work(n))
-            pool_break(n);
+            pool_break(n->pool, n->who);
     }
 }
 

@@ -76,12 +76,8 @@ static void revive(struct piu_pool *pool)
     pool_unlock(p);
     could_begin = !pool->nursery.death.left; /* before the pool's end it leaves only so */
     child_done(&pool->nursery);
-    if (!could_begin || nursery_start(pool) < 0) {
-        atomic_store(&p->state, POOL_BROKEN);
-        pool_lock(p, who);
-        pool_end_all(p, -ECHILD);
-        pool_unlock(p);
-    }
+    if (!could_begin || nursery_start(pool) < 0)
+        pool_break(p, who);
 }
 
 /* As another program it is of no use: killed, and ended at the next look. */

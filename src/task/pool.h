@@ -117,9 +117,9 @@ struct piu_result { /* next: one thread at a time; all others: any */
     uint64_t owner; /* member id */
     struct job *job;
     struct job_shape shape;
-    void *out; /* the caller's private array; NULL: nothing to copy out */
-    bool copied;
-    bool cancelled;
+    void *out;                /* the caller's private array; NULL: nothing to copy out */
+    _Atomic uint32_t copying; /* out, by one thread, once */
+    _Atomic bool cancelled;
     bool unordered;
     bool remote; /* its pool has an engine */
     uint64_t lookahead;
@@ -158,6 +158,8 @@ void pool_unlink(struct pool_shared *p, struct job *j);
 void pool_look_again(struct pool_shared *p, struct job *j);
 void pool_tell_end(struct pool_shared *p); /* for piu_pool_fd() */
 void pool_end_all(struct pool_shared *p, int error);
+/* BROKEN, unless its end has begun; what waits is told -ECHILD. */
+void pool_break(struct pool_shared *p, uint64_t who);
 void pool_wake(struct pool_shared *p, uint64_t wanted);
 
 /* A worker (of a nursery that lives or died) has ended: what it had begun is lost or again. */

@@ -127,14 +127,6 @@ struct remote *remote_free(struct remote *m)
     return NULL;
 }
 
-static void pool_break(struct piu_pool *pool, uint64_t who)
-{
-    atomic_store(&pool->shared->state, POOL_BROKEN);
-    pool_lock(pool->shared, who);
-    pool_end_all(pool->shared, -ECHILD);
-    pool_unlock(pool->shared);
-}
-
 /* No place is left, and so nothing that was out comes back (R2).  What is held was not. */
 static void all_gone(struct piu_pool *pool, uint64_t who, const struct outcome *last)
 {
@@ -153,7 +145,7 @@ static void all_gone(struct piu_pool *pool, uint64_t who, const struct outcome *
         ;
     if (atomic_load(&pool->shared->state) < POOL_FINISHED &&
         (++m->gone > GONE_MOST || start(pool) < 0))
-        pool_break(pool, who);
+        pool_break(pool->shared, who);
 }
 
 /* ---- What comes --------------------------------------------------------------------------- */
@@ -190,7 +182,7 @@ static void outcome_do(struct piu_pool *pool, uint64_t who, const struct outcome
         cancel_tickets(m);
     if (o->how == RANGE_REFUSED && o->error == -ECHILD &&
         atomic_load(&pool->shared->state) < POOL_FINISHED)
-        pool_break(pool, who);
+        pool_break(pool->shared, who);
 }
 
 /* true: there may be more. */

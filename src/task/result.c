@@ -5,6 +5,7 @@
 #include "task/note.h"
 #include "task/remote.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,25 +120,34 @@ static bool is_ended(const struct piu_result *r)
     return atomic_load_explicit(&r->job->state, memory_order_acquire) == JOB_ENDED;
 }
 
+/*
+ * Before a look at a result: piu_pool_fd() tells what ends from here on.  With an engine nothing
+ * ends but under the hands of who asks or waits.
+ */
+static void look(const struct piu_result *r)
+{
+    if (!pool_lives(r))
+        return;
+    if (unlikely(r->remote))
+        remote_look(r->pool);
+    else if (atomic_load_explicit(&r->pool->shared->ended_wanted, memory_order_relaxed))
+        fd_event_drain(r->pool->ended);
+}
+
 int piu_result_wait(struct piu_result *r, int64_t timeout)
 {
     int e = result_use(r);
 
     if (e < 0)
         return e;
+    if (timeout <= 0)
+        look(r);
     return is_ended(r) ? 0 : wait_while(r, &r->job->state, JOB_RUNNING, timeout);
-}
-
-/* With an engine nothing ends but under the hands of who asks or waits. */
-static void look(const struct piu_result *r)
-{
-    if (unlikely(r->remote) && pool_lives(r))
-        remote_look(r->pool);
 }
 
 bool piu_result_ready(const struct piu_result *r)
 {
-    if (r && !is_ended(r))
+    if (r)
         look(r);
     return r && is_ended(r);
 }
@@ -149,7 +159,7 @@ static int verdict(const struct piu_result *r)
 
     if (error)
         return error;
-    if (r->cancelled)
+    if (atomic_load(&r->cancelled))
         return -ECANCELED;
     return atomic_load(&j->lost_items) ? PIU_LOSSES
            : atomic_load(&j->failures) ? PIU_FAILED
@@ -196,6 +206,30 @@ static void copy_out(struct piu_result *r, uint64_t first, uint64_t last)
            (last - first) * j->out_size);
 }
 
+enum copying { NOT_COPIED, IS_COPIED, WAS_COPIED };
+
+/*
+ * By the first thread that comes; who returns finds all there, and nobody writes behind it.  false:
+ * somebody wrote over the job.
+ */
+static bool copy_out_once(struct piu_result *r)
+{
+    uint32_t now = NOT_COPIED;
+
+    if (!atomic_compare_exchange_strong(&r->copying, &now, IS_COPIED)) {
+        while (atomic_load(&r->copying) == IS_COPIED)
+            sched_yield();
+        return atomic_load(&r->copying) == WAS_COPIED;
+    }
+    if (!job_is_sound(r)) {
+        atomic_store(&r->copying, NOT_COPIED);
+        return false;
+    }
+    copy_out(r, 0, r->job->count);
+    atomic_store(&r->copying, WAS_COPIED);
+    return true;
+}
+
 int piu_result_get(struct piu_result *r, int64_t timeout)
 {
     int e = piu_result_wait(r, timeout);
@@ -203,13 +237,7 @@ int piu_result_get(struct piu_result *r, int64_t timeout)
     if (e < 0)
         return e;
     e = verdict(r);
-    if (e >= 0 && r->out && !r->copied) {
-        if (!job_is_sound(r))
-            return -EBADMSG;
-        copy_out(r, 0, r->job->count);
-        r->copied = true;
-    }
-    return e;
+    return e >= 0 && r->out && !copy_out_once(r) ? -EBADMSG : e;
 }
 
 /* ---- Iterating ------------------------------------------------------------------------------ */
@@ -341,7 +369,8 @@ int piu_result_cancel(struct piu_result *r)
 
     if (e < 0 || is_ended(r))
         return e;
-    r->cancelled = true; /* here too: who waits does not touch the workers' lines */
+    atomic_store(&r->cancelled,
+                 true); /* here too: who waits does not touch the workers' lines */
     atomic_store(&r->job->cancelled, 1);
     if (pool_lives(r)) {
         atomic_fetch_add(&r->pool->shared->cancels, 1);

@@ -489,6 +489,48 @@ TEST(the_descriptor_is_readable_when_a_result_has_ended)
     result = piu_pool_apply_async(pool, do_nothing, NULL, 0);
     CHECK_EQ(poll(&pfd, 1, -1), 1);
     CHECK(piu_result_ready(result));
+    CHECK_EQ(poll(&pfd, 1, 0), 0); /* an event loop would not sleep again */
     piu_result_free(result);
+    result = piu_pool_apply_async(pool, do_nothing, NULL, 0);
+    CHECK_EQ(poll(&pfd, 1, -1), 1);
+    CHECK(piu_result_ready(result));
+    piu_result_free(result);
+    piu_pool_free(pool);
+}
+
+enum { WIDE = 4 << 20 };
+
+static int fill_one(struct piu_task *self, size_t first, size_t last)
+{
+    memset((char *)self->out + first, 1, last - first);
+    return 0;
+}
+
+static void get_and_change(int i, void *argument)
+{
+    struct piu_result *result = argument;
+    char *out = result->out;
+
+    CHECK_EQ(piu_result_get(result, PIU_FOREVER), 0);
+    for (size_t k = (size_t)i; k < WIDE; k += 2)
+        CHECK_EQ(out[k]++, 1);
+}
+
+TEST(of_two_threads_in_get_neither_writes_over_what_the_other_does_with_it)
+{
+    struct piu_pool *pool = pool_of(1);
+    char *out = malloc(WIDE);
+    struct piu_task task = {.run = fill_one, .count = WIDE, .out = out, .out_size = 1};
+
+    for (int round = 0; round < 10; round++) {
+        struct piu_result *result = piu_pool_map_async(pool, &task);
+
+        CHECK(result);
+        test_threads(2, get_and_change, result);
+        for (size_t k = 0; k < WIDE; k++)
+            CHECK_EQ(out[k], 2);
+        piu_result_free(result);
+    }
+    free(out);
     piu_pool_free(pool);
 }
