@@ -489,7 +489,8 @@ TEST(the_descriptor_is_readable_when_a_result_has_ended)
     result = piu_pool_apply_async(pool, do_nothing, NULL, 0);
     CHECK_EQ(poll(&pfd, 1, -1), 1);
     CHECK(piu_result_ready(result));
-    CHECK_EQ(poll(&pfd, 1, 0), 0); /* an event loop would not sleep again */
+    /* else an event loop would not sleep again; an engine may say it once more */
+    test_wait_until(piu_result_ready(result) && poll(&pfd, 1, 0) == 0);
     piu_result_free(result);
     result = piu_pool_apply_async(pool, do_nothing, NULL, 0);
     CHECK_EQ(poll(&pfd, 1, -1), 1);
