@@ -1,5 +1,6 @@
 /* Results: waiting, copying out, iterating, ending. */
 #include "os/clock.h"
+#include "os/fd.h"
 #include "os/futex.h"
 #include "shm/heap.h"
 #include "task/note.h"
