@@ -37,7 +37,7 @@ enum range_end {
     RANGE_FINISHED,  /* `out`, and notes of what did not go well */
     RANGE_CANCELLED, /* by cancel(): nothing of it runs any more */
     RANGE_LOST,      /* its place is gone, as `death` says */
-    RANGE_REFUSED    /* `error`: -ENOEXEC ...; -ECHILD: no workers can be had */
+    RANGE_REFUSED    /* `error` < 0: -ENOEXEC ...; -ECHILD: no workers can be had */
 };
 
 struct outcome { /* what it points to is good until the next call of the engine */
@@ -61,7 +61,8 @@ struct engine_kind {
     int (*start)(const struct piu_pool_keywords *keywords, struct engine **ret);
     /*
      * 0: the engine has copied what it needs.  -EAGAIN: it has enough for now; fd() tells when to
-     * try again.  -EPIPE: no place is left; next() says the rest.
+     * try again.  -EPIPE: no place is left; next() says the rest.  Any other, -ENOMEM say, is the
+     * error that the job ends with.
      */
     int (*give)(struct engine *e, const struct range *range);
     /* 1: *ret is set; 0: nothing yet; -EPIPE: no place is left, and what is out is lost. */
@@ -71,7 +72,7 @@ struct engine_kind {
     int (*fd)(
         const struct engine *e); /* readable when next() or give() may have more to say */
     /*
-     * No more will be given.  Places end what they have begun, or with `now` kill it.  0: all have
+     * No more is given, and nothing else asked but stop() again.  Places end what they have begun, or with `now` kill it.  0: all have
      * ended, and the engine is freed; -ETIMEDOUT, -EINTR: to be called again.
      */
     int (*stop)(struct engine *e, bool now, int64_t timeout);

@@ -42,13 +42,17 @@ int job_add_failure(struct job *j, uint64_t first, uint64_t last, int code)
     return 0;
 }
 
-/* Who buried it before us was killed before it had said so in the state. */
+/*
+ * Who buried it before us was killed before it had said so in the state.  Losses of nobody (an
+ * engine's) are not buried: each is one.
+ */
 static bool is_noted(_Atomic uint64_t *list, const struct piu_loss *loss)
 {
     uint64_t offset = atomic_load(list);
     const struct loss_note *newest = offset ? arena_at(offset, sizeof(*newest)) : NULL;
 
-    return newest && newest->loss.first == loss->first && newest->loss.pid == loss->pid;
+    return newest && loss->pid && newest->loss.first == loss->first &&
+           newest->loss.pid == loss->pid;
 }
 
 static int loss_push(struct job *j, _Atomic uint64_t *list, const struct piu_loss *loss)

@@ -12,14 +12,22 @@ static bool has_bytes(size_t bytes, uint64_t count, size_t size)
     return !__builtin_mul_overflow(count, size, &all) && all == bytes;
 }
 
+/* An address goes without bytes only where the task does not give their size. */
+static bool array_is_sound(bool goes, size_t bytes, const void *array, uint64_t count,
+                           size_t size)
+{
+    return goes ? has_bytes(bytes, count, size) : !array || !size;
+}
+
 static bool range_is_sound(const struct range *range, const struct piu_task *task)
 {
     uint64_t count = range->last - range->first;
 
     return range->first < range->last && range->last <= task->count &&
            range->task_size == (task->struct_size ? task->struct_size : sizeof(*task)) &&
-           (!range->in || has_bytes(range->in_bytes, count, task->in_size)) &&
-           (!range->out_bytes || has_bytes(range->out_bytes, count, task->out_size)) &&
+           array_is_sound(range->in, range->in_bytes, task->in, count, task->in_size) &&
+           array_is_sound(range->out_bytes, range->out_bytes, task->out, count,
+                          task->out_size) &&
            (!range->call_at ||
             (range->call_at >= sizeof(*task) && range->call_at <= UINT16_MAX &&
              range->call_at % alignof(uint64_t) == 0 &&
@@ -53,13 +61,30 @@ static int arrays_new(struct range_work *work, const struct range *range)
     return r;
 }
 
-static void work_done(struct range_work *work)
+static void arrays_free(struct range_work *work)
 {
-    piu_report_free(work->report);
     if (work->in)
         block_free(work->in);
     if (work->out)
         block_free(work->out);
+}
+
+/*
+ * From now on the job's: freed with it, when no worker is in them any more (J3).  It may have ended
+ * before, where the pool broke.  Given first: killed between, they stay with the arena.
+ */
+static void array_hand_over(void *array, uint32_t *copied)
+{
+    if (!array)
+        return;
+    block_give(array);
+    atomic_signal_fence(memory_order_seq_cst);
+    *copied = 1;
+}
+
+static void work_done(struct range_work *work)
+{
+    piu_report_free(work->report);
     free(work->task);
     free(work);
 }
@@ -85,10 +110,14 @@ int range_begin(struct piu_pool *pool, const struct range *range, struct range_w
     if (r == 0)
         r = pool_submit_range(pool, work->task, range, &work->result);
     if (r < 0) {
-        if (work)
+        if (work) {
+            arrays_free(work);
             work_done(work);
+        }
         return r;
     }
+    array_hand_over(work->in, &work->result.job->in_copied);
+    array_hand_over(work->out, &work->result.job->out_copied);
     work->ticket = range->ticket;
     work->out_bytes = range->out_bytes;
     *ret = work;

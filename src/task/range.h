@@ -13,7 +13,7 @@ struct range_work {
     struct piu_result
         result; /* piu_result_ready() and _cancel() are for its owner to call */
     struct piu_task *task;
-    void *in, *out; /* blocks of ours; NULL: none */
+    void *in, *out; /* blocks of the job's; NULL: none */
     size_t out_bytes;
     struct piu_report *report;
 };

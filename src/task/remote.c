@@ -14,6 +14,9 @@
 
 #define PLACE     0u /* in the pool's records (R1) */
 #define NEWS_MOST 64 /* outcomes that are taken before there is something to give again */
+#define NAP       MSEC         /* before another try to be next */
+#define SLICE     (50 * MSEC)  /* of waiting for the engine's end */
+#define PATIENCE  (500 * MSEC) /* with who is busy */
 #define GONE_MOST 3 /* times that all places may be gone with no range finished between */
 
 /* In a block of the user's process. */
@@ -21,12 +24,15 @@ struct remote {
     const struct piu_pool *pool;
     const struct engine_kind *kind;
     struct engine *engine; /* NULL: stopped */
+    bool stopping;         /* nothing is asked of it but stop() */
     int news;              /* an epoll: of the engine, and of results that have ended */
     _Atomic uint32_t busy; /* R4 */
     _Atomic uint32_t wanted;
     _Atomic uint32_t guests;  /* threads that must have it next */
     _Atomic uint32_t turns;   /* counts those who were busy; others wait for the next */
     _Atomic uint32_t waiting; /* for that */
+    _Atomic uint32_t inside;  /* R7 */
+    _Atomic uint32_t ending;
     /* by who is busy */
     unsigned gone;    /* how often all places were, since a range was finished */
     uint32_t cancels; /* as last seen */
@@ -53,17 +59,61 @@ static void leave(struct remote *m)
         futex_wake(&m->turns, 1);
 }
 
-/* Whoever is busy is told, and gone soon. */
-static void enter(struct piu_pool *pool)
+static void nap(struct remote *m)
+{
+    uint32_t turns = atomic_load(&m->turns);
+
+    atomic_fetch_add(&m->waiting, 1);
+    if (atomic_load(&m->busy))
+        futex_wait(&m->turns, turns, NAP);
+    atomic_fetch_sub(&m->waiting, 1);
+}
+
+/* Whoever is busy is told, and gone soon.  At least one try; 0, -ETIMEDOUT */
+static int enter(struct piu_pool *pool, int64_t deadline)
 {
     struct remote *m = pool->remote;
+    bool have;
 
     atomic_fetch_add(&m->guests, 1);
-    while (!try_enter(m)) {
+    while (!(have = try_enter(m)) && deadline_left(deadline)) {
         pool_poke(pool->shared);
-        sched_yield();
+        nap(m);
     }
     atomic_fetch_sub(&m->guests, 1);
+    return have ? 0 : -ETIMEDOUT;
+}
+
+/* ---- Being inside (R7) -------------------------------------------------------------------- */
+
+static void depart(struct remote *m)
+{
+    atomic_fetch_sub(&m->inside, 1);
+}
+
+/* A forked child has a copy of all this, and no part in it. */
+static bool arrive(struct piu_pool *pool, uint64_t *ret_who)
+{
+    struct remote *m;
+
+    if (pool_use(pool) < 0 || member_who(ret_who) < 0 || !(m = pool->remote))
+        return false;
+    atomic_fetch_add(&m->inside, 1);
+    if (!atomic_load(&m->ending))
+        return true;
+    depart(m);
+    return false;
+}
+
+static void wait_until_all_departed(struct remote *m)
+{
+    atomic_store(&m->ending, 1);
+    while (atomic_load(&m->inside)) {
+        pool_poke(m->pool->shared);
+        atomic_fetch_add(&m->turns, 1);
+        futex_wake(&m->turns, INT_MAX);
+        sched_yield();
+    }
 }
 
 /* ---- The engine's life ---------------------------------------------------------------------- */
@@ -76,9 +126,15 @@ static int start(struct piu_pool *pool)
 
     if (r < 0)
         return r;
+    m->stopping = false;
     /* without it results are told of when somebody looks */
     epoll_ctl(m->news, EPOLL_CTL_ADD, m->kind->fd(m->engine), &event);
     return 0;
+}
+
+static bool is_running(const struct remote *m)
+{
+    return m->engine && !m->stopping;
 }
 
 /* Not left to close(): a forked child may have the descriptor too. */
@@ -88,7 +144,9 @@ static int stop(struct remote *m, bool now, int64_t timeout)
 
     if (!m->engine)
         return 0;
-    epoll_ctl(m->news, EPOLL_CTL_DEL, m->kind->fd(m->engine), NULL);
+    if (!m->stopping)
+        epoll_ctl(m->news, EPOLL_CTL_DEL, m->kind->fd(m->engine), NULL);
+    m->stopping = true;
     r = m->kind->stop(m->engine, now, timeout);
     if (r == 0)
         m->engine = NULL;
@@ -122,6 +180,7 @@ int remote_start(struct piu_pool *pool, const struct engine_kind *kind)
 
 struct remote *remote_free(struct remote *m)
 {
+    wait_until_all_departed(m);
     fd_close(m->news);
     block_free(m);
     return NULL;
@@ -162,7 +221,7 @@ static void cancel_tickets(struct remote *m)
         if (t == m->held) {
             m->held = NULL;
             ticket_free(&m->tickets, t);
-        } else if (m->engine)
+        } else if (is_running(m))
             m->kind->cancel(m->engine, t->number);
     }
 }
@@ -172,8 +231,8 @@ static void outcome_do(struct piu_pool *pool, uint64_t who, const struct outcome
     struct remote *m = pool->remote;
     struct ticket *t = ticket_find(&m->tickets, o->ticket);
 
-    if (!t)
-        return; /* R5: there is no such thing */
+    if (!t || t == m->held)
+        return; /* R5: nothing of that kind is out */
     if (o->how == RANGE_FINISHED)
         m->gone = 0;
     ticket_end(pool->shared, who, t, o);
@@ -192,7 +251,7 @@ static bool take_news(struct piu_pool *pool, uint64_t who)
     struct outcome o = {0};
     int r = 0, n = 0;
 
-    while (m->engine && n < NEWS_MOST && (r = m->kind->next(m->engine, &o)) > 0) {
+    while (is_running(m) && n < NEWS_MOST && (r = m->kind->next(m->engine, &o)) > 0) {
         outcome_do(pool, who, &o);
         o = (struct outcome){0};
         n++;
@@ -241,7 +300,9 @@ static bool give(struct piu_pool *pool, uint64_t who, struct ticket *t)
     struct range range;
 
     refused.error = ticket_range(t, &range);
-    if (refused.error == 0 && m->kind->give(m->engine, &range) < 0) {
+    if (refused.error == 0)
+        refused.error = m->kind->give(m->engine, &range);
+    if (refused.error == -EAGAIN || refused.error == -EPIPE) {
         m->held = t; /* also where no place is left: next() will say so */
         return false;
     }
@@ -270,13 +331,18 @@ static bool give_job(struct piu_pool *pool, uint64_t who, struct job *j)
     return any;
 }
 
+static bool may_give(const struct piu_pool *pool)
+{
+    return is_running(pool->remote) && atomic_load(&pool->shared->state) < POOL_FINISHED;
+}
+
 static void give_all(struct piu_pool *pool, uint64_t who)
 {
     struct pool_shared *p = pool->shared;
     struct remote *m = pool->remote;
-    bool more = m->engine && (!m->held || give(pool, who, m->held));
+    bool more = may_give(pool) && (!m->held || give(pool, who, m->held));
 
-    while (more && m->tickets.free_count && atomic_load(&p->state) < POOL_FINISHED) {
+    while (more && m->tickets.free_count && may_give(pool)) {
         struct job *j = pool_pick(p, who, PLACE);
 
         more = j && give_job(pool, who, j);
@@ -310,35 +376,33 @@ static void work_and_leave(struct piu_pool *pool, uint64_t who)
     } while (atomic_load(&m->wanted) && try_enter(m));
 }
 
-/* A forked child has a copy of all this, and no part in it. */
-static bool is_ours(struct piu_pool *pool, uint64_t *ret_who)
-{
-    return pool_use(pool) == 0 && member_who(ret_who) == 0;
-}
-
 void remote_look(struct piu_pool *pool)
 {
     uint64_t who;
 
-    if (!is_ours(pool, &who) || !try_enter(pool->remote))
+    if (!arrive(pool, &who))
         return;
-    /* Before anything can end: that is told again.  Not by who waits, for he asks for one only. */
-    if (atomic_load(&pool->shared->ended_wanted))
-        fd_event_drain(pool->ended);
-    work_and_leave(pool, who);
+    if (try_enter(pool->remote)) {
+        /* Before anything can end: that is told again.  Not by who waits: he asks for one only. */
+        if (atomic_load(&pool->shared->ended_wanted))
+            fd_event_drain(pool->ended);
+        work_and_leave(pool, who);
+    }
+    depart(pool->remote);
 }
 
 void remote_push(struct piu_pool *pool)
 {
     uint64_t who;
 
-    if (!is_ours(pool, &who))
+    if (!arrive(pool, &who))
         return;
     atomic_store(&pool->remote->wanted, 1);
     if (try_enter(pool->remote))
         work_and_leave(pool, who);
     else
         pool_poke(pool->shared);
+    depart(pool->remote);
 }
 
 /* ---- Waiting ------------------------------------------------------------------------------ */
@@ -349,7 +413,7 @@ static int wait_for_news(struct piu_pool *pool, int64_t timeout)
     struct remote *m = pool->remote;
     struct pollfd fds[2] = {
         {.fd = pool->poke, .events = POLLIN},
-        {.fd = m->engine ? m->kind->fd(m->engine) : -1, .events = POLLIN}};
+        {.fd = is_running(m) ? m->kind->fd(m->engine) : -1, .events = POLLIN}};
     struct timespec ts = timespec_of(timeout);
     int r = ppoll(fds, 2, &ts, NULL) < 0 ? -errno : 0;
 
@@ -370,36 +434,65 @@ static int wait_for_turn(struct remote *m, uint32_t turns, const _Atomic uint32_
     return r == -EINTR ? r : 0;
 }
 
-int remote_wait(struct piu_pool *pool, const _Atomic uint32_t *word, uint32_t value,
-                int64_t timeout)
+static int wait_inside(struct piu_pool *pool, uint64_t who, const _Atomic uint32_t *word,
+                       uint32_t value, int64_t timeout)
 {
     struct remote *m = pool->remote;
     uint32_t turns = atomic_load(&m->turns);
-    uint64_t who;
     int r = 0;
 
-    if (!is_ours(pool, &who))
-        return futex_wait(word, value, timeout) == -EINTR ? -EINTR : 0;
     if (atomic_load(&m->guests))
-        sched_yield();
-    else if (!try_enter(m))
-        r = wait_for_turn(m, turns, word, value, timeout);
-    else {
-        work(pool, who);
-        if (atomic_load(word) == value && !atomic_load(&m->guests))
-            r = wait_for_news(pool, timeout);
-        work_and_leave(pool, who);
-    }
+        return wait_for_turn(m, turns, word, value, min_timeout(timeout, NAP));
+    if (!try_enter(m))
+        return wait_for_turn(m, turns, word, value, timeout);
+    work(pool, who);
+    if (atomic_load(word) == value && !atomic_load(&m->guests))
+        r = wait_for_news(pool, timeout);
+    work_and_leave(pool, who);
+    return r;
+}
+
+int remote_wait(struct piu_pool *pool, const _Atomic uint32_t *word, uint32_t value,
+                int64_t timeout)
+{
+    uint64_t who;
+    int r;
+
+    if (!arrive(pool, &who))
+        return futex_wait(word, value, timeout) == -EINTR ? -EINTR : 0;
+    r = wait_inside(pool, who, word, value, timeout);
+    depart(pool->remote);
+    return r;
+}
+
+/* Between two of them others may say that it is to end now. */
+static int stop_slice(struct piu_pool *pool, bool now, int64_t deadline)
+{
+    struct remote *m = pool->remote;
+    int64_t left = deadline_left(deadline);
+    int r = enter(pool, deadline_after(now ? PATIENCE : min_timeout(left, SLICE)));
+
+    if (r < 0)
+        return r;
+    now = now || atomic_load(&pool->shared->state) == POOL_TERMINATED;
+    r = stop(m, now, min_timeout(deadline_left(deadline), SLICE));
+    leave(m);
+    while (r == -ETIMEDOUT && atomic_load(&m->guests) && !atomic_load(&m->busy))
+        sched_yield(); /* it is theirs */
     return r;
 }
 
 int remote_stop(struct piu_pool *pool, bool now, int64_t timeout)
 {
+    struct remote *m = pool->remote;
+    int64_t deadline = deadline_after(timeout);
     int r;
 
-    enter(pool);
-    r = stop(pool->remote, now, timeout);
-    leave(pool->remote);
+    atomic_fetch_add(&m->inside, 1);
+    do
+        r = stop_slice(pool, now, deadline);
+    while (r == -ETIMEDOUT && deadline_left(deadline));
+    depart(m);
     return r;
 }
 
@@ -420,9 +513,12 @@ size_t remote_workers(struct piu_pool *pool, pid_t *ret, size_t room)
     struct remote *m = pool->remote;
     size_t count = 0;
 
-    enter(pool);
-    if (m->engine)
-        count = m->kind->workers(m->engine, ret, room);
-    leave(m);
+    atomic_fetch_add(&m->inside, 1);
+    if (enter(pool, deadline_after(PATIENCE)) == 0) {
+        if (is_running(m))
+            count = m->kind->workers(m->engine, ret, room);
+        leave(m);
+    }
+    depart(m);
     return count;
 }

@@ -14,6 +14,8 @@
  *     to say sets `wanted`: it is heard before that thread has gone
  * R5  what an outcome says is held against its ticket before any of it is used
  * R6  `busy` goes before list_lock, and nobody waits for `busy` under list_lock
+ * R7  who uses it is counted `inside`, and it is freed when nobody is: waits of others end, and
+ *     those who come then are turned away
  * Crash: all of it is the user's process's own, and goes with it.  A place: what it had is tried
  * again or lost, and when no place is left the engine is started again.
  */

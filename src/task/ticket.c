@@ -273,7 +273,7 @@ void ticket_end(struct pool_shared *p, uint64_t who, const struct ticket *ticket
     if (!j || ticket->chunk >= j->chunks || atomic_load(&j->state) == JOB_ENDED)
         return;
     if (o->how == RANGE_REFUSED) {
-        job_end_with(j, o->error);
+        job_end_with(j, o->error < 0 ? o->error : -EBADMSG);
         pool_tell_end(p);
         return;
     }

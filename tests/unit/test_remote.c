@@ -1,8 +1,10 @@
 /* Remote, with an engine that does nothing but what the test tells it to. */
 #include "pools.h"
 
+#include "os/clock.h"
 #include "os/fd.h"
 #include "task/range.h"
+#include "task/ticket.h"
 
 #include <poll.h>
 
@@ -19,6 +21,9 @@ static struct script {
     unsigned starts, stops, window, refused; /* times that it had enough */
     bool gone;                               /* no place is left */
     bool cannot_start;
+    bool works_on;       /* stop() ends nothing ... */
+    _Atomic bool killed; /* ... unless it is `now` */
+    int give_error;      /* 0: none */
     unsigned count, out;
     struct given given[MOST];
     pthread_mutex_t lock;
@@ -48,6 +53,8 @@ static int script_give(struct engine *e, const struct range *range)
     CHECK(e == &script.engine && script.count < MOST);
     if (script.gone)
         return -EPIPE;
+    if (script.give_error)
+        return script.give_error;
     if (script.out == script.window) {
         script.refused++;
         return -EAGAIN;
@@ -90,12 +97,18 @@ static int script_fd(const struct engine *e)
     return script.fd;
 }
 
+/* As of an engine whose place works on until it is killed. */
 static int script_stop(struct engine *e, bool now, int64_t timeout)
 {
-    (void)now, (void)timeout;
     CHECK(e == &script.engine);
     script.stops++;
-    return 0;
+    if (!script.works_on)
+        return 0;
+    if (now)
+        atomic_store(&script.killed, true);
+    else
+        poll(NULL, 0, (int)(timeout / MSEC));
+    return now && timeout ? 0 : -ETIMEDOUT;
 }
 
 static size_t script_workers(const struct engine *e, pid_t *ret, size_t room)
@@ -650,6 +663,10 @@ TEST(a_range_that_contradicts_itself_is_not_begun)
     check_senseless(place, range);
     range = good, range.out_bytes--;
     check_senseless(place, range);
+    range = good, range.in = NULL, range.in_bytes = 0;
+    check_senseless(place, range);
+    range = good, range.out_bytes = 0;
+    check_senseless(place, range);
     range = good, range.call_at++;
     check_senseless(place, range);
     range = good, range.call_at = (uint32_t)range.task_size;
@@ -698,4 +715,184 @@ TEST(who_waits_for_the_engine_ends_the_waits_of_others)
     piu_result_free(two.results[0]);
     piu_result_free(two.results[1]);
     piu_pool_free(pool);
+}
+
+/* ---- The engine's end ------------------------------------------------------------------------ */
+
+TEST(after_stop_an_engine_is_given_nothing)
+{
+    struct piu_pool *pool = pool_with_window(1);
+    struct trouble t = trouble_of(6);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+
+    CHECK_EQ(script.count, 1);
+    script.works_on = true;
+    CHECK_EQ(piu_pool_terminate(pool), 0);
+    CHECK_EQ(script.stops, 1);
+    script.window = MOST;
+    piu_result_done(r);
+    CHECK_EQ(script.count, 1);
+    piu_result_free(r);
+    piu_pool_free(pool);
+    CHECK_EQ(script.stops, 3); /* it is told once more, then waited for */
+}
+
+struct ending_pool {
+    struct piu_pool *pool;
+    _Atomic int joined;
+};
+
+static void join_or_terminate(int i, void *argument)
+{
+    struct ending_pool *e = argument;
+
+    if (i == 0) {
+        CHECK_EQ(piu_pool_join(e->pool, PIU_FOREVER), 0);
+        atomic_store(&e->joined, 1);
+        return;
+    }
+    test_wait_until(script.stops > 0);
+    CHECK_EQ(piu_pool_terminate(e->pool), 0);
+    test_wait_until(atomic_load(&e->joined));
+    CHECK(atomic_load(&script.killed));
+}
+
+/* Nothing but that ends the join. */
+TEST(terminate_ends_the_join_of_another)
+{
+    struct ending_pool e = {.pool = pool_with_window(MOST)};
+
+    script.works_on = true;
+    CHECK_EQ(piu_pool_close(e.pool), 0);
+    test_threads(2, join_or_terminate, &e);
+    piu_pool_free(e.pool);
+}
+
+/* ---- Errors ------------------------------------------------------------------------------- */
+
+TEST(refused_without_an_error_is_an_error_all_the_same)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(6);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+
+    answer(ending(0, RANGE_REFUSED));
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), -EBADMSG);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+TEST(what_an_engine_cannot_be_given_ends_with_its_error)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(6);
+    struct piu_result *r;
+
+    script.give_error = -ENOMEM;
+    r = piu_pool_map_async(pool, &t.task);
+    CHECK_EQ(piu_result_wait(r, PIU_NOW), 0);
+    CHECK_EQ(piu_result_get(r, PIU_NOW), -ENOMEM);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+TEST(tries_that_nobody_died_of_are_counted_each)
+{
+    struct piu_pool *pool = pool_with_window(MOST);
+    struct trouble t = trouble_of(12);
+    const struct piu_loss *tries;
+    struct piu_report *report;
+    struct piu_result *r;
+
+    t.task.retries = 3;
+    r = piu_pool_map_async(pool, &t.task);
+    for (unsigned i = 0; i < 3; i++) {
+        answer(ending(i, RANGE_CANCELLED));
+        CHECK(!piu_result_ready(r));
+    }
+    CHECK_EQ(script.count, 4);
+    answer(squares_of(3));
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+    CHECK_EQ(piu_result_report(r, &report), 0);
+    CHECK_EQ(piu_report_retries(report, &tries), 3);
+    piu_report_free(report);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+/* The number is the next one's, as whoever counts along can know. */
+TEST(an_outcome_of_what_is_held_changes_nothing)
+{
+    struct piu_pool *pool = pool_with_window(1);
+    struct trouble t = trouble_of(1);
+    struct piu_result *r = piu_pool_map_async(pool, &t.task);
+    uint64_t held = script.given[0].range.ticket + TICKETS - 1;
+
+    CHECK_EQ(script.count, 1);
+    answer((struct outcome){.ticket = held, .how = RANGE_CANCELLED});
+    CHECK(!piu_result_ready(r));
+    script.window = MOST;
+    CHECK(!piu_result_ready(r));
+    CHECK_EQ(script.count, COUNT);
+    for (unsigned i = 0; i < script.count; i++) {
+        for (unsigned k = 0; k < i; k++)
+            CHECK(script.given[i].range.ticket % TICKETS !=
+                  script.given[k].range.ticket % TICKETS);
+    }
+    answer_all(r);
+    CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
+    check_squares(0, 0);
+    piu_result_free(r);
+    piu_pool_free(pool);
+}
+
+/* ---- Places that break --------------------------------------------------------------------- */
+
+enum { OUT_BYTES = 8192, BLOCKS = 200 };
+
+static _Atomic int *place_step;
+
+static int write_when_told(struct piu_task *self, size_t first, size_t last)
+{
+    (void)last;
+    atomic_store(place_step, 1);
+    while (atomic_load(place_step) != 2)
+        sched_yield();
+    memset((char *)self->out + first * self->out_size, 7, self->out_size);
+    atomic_store(place_step, 3);
+    return 0;
+}
+
+TEST(what_a_worker_of_a_broken_place_writes_to_is_nobody_elses)
+{
+    struct piu_task task = {.run = write_when_told, .count = 1, .out_size = OUT_BYTES};
+    struct range range = {.ticket = 1,
+                          .task = &task,
+                          .task_size = sizeof(task),
+                          .last = 1,
+                          .out_bytes = OUT_BYTES};
+    struct range_work *work;
+    struct piu_pool *place;
+    struct outcome o;
+    const void *was;
+    uint64_t who = 0;
+
+    place_step = piu_shared_new(1, sizeof(*place_step));
+    task.out = &range; /* as an address of another host's */
+    place = pool_of(1);
+    CHECK_EQ(code_address_of((void (*)(void))write_when_told, &range.run), 0);
+    CHECK_EQ(range_begin(place, &range, &work), 0);
+    test_wait_until(atomic_load(place_step) == 1);
+    CHECK_EQ(member_who(&who), 0);
+    pool_break(place->shared, who); /* as a nursery that can fork no more */
+    CHECK(piu_result_ready(&work->result));
+    CHECK_EQ(range_end(work, &o), 0);
+    CHECK(o.how == RANGE_REFUSED && o.error == -ECHILD);
+    was = work->out;
+    range_free(work);
+    for (int i = 0; i < BLOCKS; i++)
+        CHECK(piu_shared_new(1, OUT_BYTES) != was);
+    atomic_store(place_step, 2);
+    test_wait_until(atomic_load(place_step) == 3);
+    piu_pool_free(place);
 }
