@@ -4,9 +4,14 @@
 #include "os/clock.h"
 #include "os/fd.h"
 #include "task/range.h"
+#include "task/remote.h"
 #include "task/ticket.h"
 
 #include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { COUNT = 12, MOST = 64 };
 
@@ -27,7 +32,8 @@ static struct script {
     unsigned count, out;
     struct given given[MOST];
     pthread_mutex_t lock;
-    unsigned first, last; /* outcomes that wait */
+    _Atomic unsigned looks; /* calls of next() */
+    unsigned first, last;   /* outcomes that wait */
     struct outcome outcomes[MOST];
 } script = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -69,6 +75,7 @@ static int script_next(struct engine *e, struct outcome *ret)
     bool any;
 
     CHECK(e == &script.engine);
+    script.looks++;
     fd_event_drain(script.fd);
     pthread_mutex_lock(&script.lock);
     any = script.first < script.last;
@@ -895,4 +902,76 @@ TEST(what_a_worker_of_a_broken_place_writes_to_is_nobody_elses)
     atomic_store(place_step, 2);
     test_wait_until(atomic_load(place_step) == 3);
     piu_pool_free(place);
+}
+
+/* ---- Who is inside (R7) ---------------------------------------------------------------------- */
+
+static struct {
+    struct piu_pool *pool;
+    _Atomic uint32_t words[2];
+    _Atomic int tid;
+    pthread_t second;
+    _Atomic int in_handler, release, freed;
+} inside;
+
+static void stay(int signal)
+{
+    (void)signal;
+    atomic_store(&inside.in_handler, 1);
+    while (!atomic_load(&inside.release))
+        sched_yield();
+}
+
+/* In a system call that has to do with futexes: waiting for its turn. */
+static bool waits_for_turn(int tid)
+{
+    char path[64];
+    long number = -1;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
+    f = fopen(path, "r");
+    if (f && fscanf(f, "%ld", &number) != 1)
+        number = -1;
+    if (f)
+        fclose(f);
+    return number == SYS_futex || number == SYS_futex_waitv;
+}
+
+static void wait_or_free(int i, void *argument)
+{
+    (void)argument;
+    if (i == 0)
+        remote_wait(inside.pool, &inside.words[0], 0, 60 * SEC);
+    if (i == 1) {
+        test_wait_until(script.looks >
+                        0); /* the first is at the engine until it is poked */
+        inside.second = pthread_self();
+        atomic_store(&inside.tid, (int)syscall(SYS_gettid));
+        remote_wait(inside.pool, &inside.words[1], 0, 60 * SEC);
+    }
+    if (i == 2) {
+        test_wait_until(atomic_load(&inside.in_handler));
+        piu_pool_free(inside.pool);
+        atomic_store(&inside.freed, 1);
+    }
+    if (i == 3) {
+        test_wait_until(atomic_load(&inside.tid) && waits_for_turn(inside.tid));
+        CHECK_EQ(pthread_kill(inside.second, SIGUSR1), 0);
+        test_wait_until(script.stops > 0);
+        poll(NULL, 0, 20); /* what must not happen has time to */
+        CHECK(!atomic_load(&inside.freed));
+        atomic_store(&inside.release, 1);
+    }
+}
+
+TEST(a_pool_is_not_freed_under_who_waits_for_his_turn)
+{
+    struct sigaction action = {.sa_handler = stay};
+
+    CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+    inside.pool = pool_with_window(MOST);
+    script.looks = 0;
+    test_threads(4, wait_or_free, NULL);
+    CHECK(atomic_load(&inside.freed));
 }
