@@ -9,10 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-/* For a child that is being forked: offset of its block; 0: there is nothing to inherit. */
-static uint64_t bequest;
-static int bequest_witness = -1; /* and what it would be slow to make (member_witness) */
-static bool fork_has_entered;
+/*
+ * For a child that the thread is forking: offset of its block; 0: there is nothing to inherit.
+ * Each thread's own: another's handlers for fork may run between ours.
+ */
+static _Thread_local uint64_t bequest;
+/* And what it would be slow to make (member_witness). */
+static _Thread_local int bequest_witness = -1;
+static _Thread_local bool fork_has_entered;
 
 /* ---- The list ------------------------------------------------------------------------------ */
 

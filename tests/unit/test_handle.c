@@ -117,6 +117,76 @@ TEST(a_forked_child_holds_what_its_starter_held)
     CHECK(gone(&h));
 }
 
+/* ---- Forks by two threads at once ----------------------------------------------------------- */
+
+static struct piu_hold both_hold; /* what both children shall hold */
+static _Atomic int forks_pause, forks_passed;
+static _Thread_local bool forks_first;
+
+/* Between bequest.c's handler and the fork: the first thread stays here until the other comes. */
+static void fork_passes(void)
+{
+    if (!forks_pause)
+        return;
+    forks_passed++;
+    test_wait_until(!forks_first || forks_passed == 2);
+}
+
+__attribute__((constructor(102))) static void fork_passes_here(void)
+{
+    pthread_atfork(fork_passes, NULL, NULL);
+}
+
+static int child_drops(void)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        struct piu_hold mine = both_hold;
+
+        _exit(piu_hold_drop(&mine) == 0 ? 0 : 1);
+    }
+    return child_wait(child);
+}
+
+static void forks_between(int i, void *unused)
+{
+    (void)unused;
+    forks_first = i == 0;
+    test_wait_until(forks_first || forks_passed == 1);
+    if (forks_first)
+        CHECK_EQ(child_drops(), 0);
+    else
+        child_drops(); /* it had to give up waiting for the first: it need not hold anything */
+}
+
+TEST(a_fork_that_another_thread_s_overtakes_hands_down_what_its_starter_held)
+{
+    hold_lock(&both_hold);
+    forks_pause = 1;
+    test_threads(2, forks_between, NULL);
+    forks_pause = 0;
+    CHECK_EQ(piu_hold_drop(&both_hold), 0);
+    CHECK(handles_check(0));
+}
+
+static void forks_often(int i, void *holding)
+{
+    (void)i;
+    for (int n = 0; n < 100; n++)
+        *(_Atomic int *)holding += child_drops() == 0;
+}
+
+TEST(each_child_of_two_threads_that_fork_at_once_holds_what_its_starter_held)
+{
+    _Atomic int holding = 0;
+
+    hold_lock(&both_hold);
+    test_threads(2, forks_often, &holding);
+    CHECK_EQ(holding, 200);
+    CHECK_EQ(piu_hold_drop(&both_hold), 0);
+}
+
 TEST(what_a_killed_child_held_is_given_back)
 {
     struct piu_hold hold;
