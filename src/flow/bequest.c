@@ -2,7 +2,6 @@
 #include "flow/bequest.h"
 
 #include "os/coverage.h"
-#include "os/fd.h"
 #include "shm/heap.h"
 
 #include <pthread.h>
@@ -156,7 +155,7 @@ static void witness_forget(void)
 
 static void after_fork_in_starter(void)
 {
-    fd_close(bequest_witness);
+    member_witness_close(bequest_witness);
     witness_forget();
     if (fork_has_entered)
         ledger_mine_leave();
@@ -188,7 +187,7 @@ static void after_fork_in_child(void)
         return;
     t = handles_enter();
     if (!t)
-        fd_close(bequest_witness);
+        member_witness_close(bequest_witness);
     witness_forget();
     if (!t) { /* no member, for want of descriptors, say: but it uses what it inherited */
         atomic_store(&b->made, INT64_MAX);

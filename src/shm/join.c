@@ -65,30 +65,61 @@ bool member_expects(void)
 /* ---- Before anything else, and around fork --------------------------------------- */
 /*
  * A fork waits until no thread of the process is joining: the child would inherit what that
- * thread has open and nobody knows yet.  (Not for ever: the fork may come from a signal handler
- * that interrupted just that thread.)
+ * thread has open and nobody knows yet.  So with witnesses for children.  (Not for ever: the fork
+ * may come from a signal handler that interrupted just that thread.)
  */
-static _Thread_local bool fork_bars_joining;
-
-static void bar_joining(void)
+static bool bar_joining(void)
 {
     int64_t deadline = deadline_after(100 * MSEC);
     uint32_t idle = 0;
 
-    fork_bars_joining = true;
     while (!atomic_compare_exchange_strong(&member_self->joining, &idle, 1)) {
         idle = 0;
-        if (deadline_left(deadline) == 0) {
-            fork_bars_joining = false;
-            return;
-        }
+        if (deadline_left(deadline) == 0)
+            return false;
         sched_yield();
     }
+    return true;
 }
+
+static void unbar_joining(bool barred)
+{
+    if (barred)
+        atomic_store(&member_self->joining, 0);
+}
+
+int member_witness(int *ret_fd)
+{
+    int cancel, r;
+    bool barred;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* as in member_join() */
+    barred = bar_joining();
+    r = witness_open_ahead(ret_fd);
+    unbar_joining(barred);
+    pthread_setcancelstate(cancel, NULL);
+    return r;
+}
+
+void member_witness_close(int fd)
+{
+    int cancel;
+    bool barred;
+
+    if (fd < 0)
+        return;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    barred = bar_joining();
+    witness_close_ahead(fd);
+    unbar_joining(barred);
+    pthread_setcancelstate(cancel, NULL);
+}
+
+static _Thread_local bool fork_bars_joining;
 
 static void fork_begin(void)
 {
-    bar_joining();
+    fork_bars_joining = bar_joining();
     /* a child of the program's own: no slot tells of it, nor of its children, until they join */
     if (arena.base && !member_expects())
         arena_note_strays();
@@ -96,8 +127,12 @@ static void fork_begin(void)
 
 static void fork_end(void)
 {
-    if (fork_bars_joining)
-        atomic_store(&member_self->joining, 0);
+    unbar_joining(fork_bars_joining);
+}
+
+static void fork_end_in_child(void)
+{
+    witnesses_close_but(expected.given);
 }
 
 /* Before main(), when there is one thread: so that nobody can come too late. */
@@ -108,7 +143,7 @@ __attribute__((constructor(101))) static void self_open(void)
     if (wiped_new(sizeof(*member_self), &page) < 0)
         return;
     member_self = page;
-    if (pthread_atfork(fork_begin, fork_end, witness_close) != 0)
+    if (pthread_atfork(fork_begin, fork_end, fork_end_in_child) != 0)
         member_self = &nobody;
 }
 

@@ -181,9 +181,10 @@ void member_claim_child(uint64_t id, pid_t pid);
 void member_set_idle(void);
 /*
  * Before the fork: what the child needs and would be slow to make.  The starter closes its
- * descriptor behind the fork.
+ * descriptor behind the fork, by member_witness_close().
  */
 int member_witness(int *ret_fd);
+void member_witness_close(int fd); /* -1: nothing */
 /* In the child, given that or -1; takes a new slot if the claim is gone. */
 int member_join_as(uint64_t id, int given);
 /*

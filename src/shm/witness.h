@@ -11,6 +11,13 @@
 int witness_take(uint64_t id, int given);
 bool witness_is(int fd); /* the caller's, so it must stay open */
 void witness_close(void);
-bool witness_is_held(uint64_t id); /* true where it cannot be told */
+/*
+ * For children to be.  A child that another thread forks meanwhile has them too, and must close
+ * them, or the one that they are for would seem to live on after an exec.
+ */
+int witness_open_ahead(int *ret_fd);
+void witness_close_ahead(int fd);
+void witnesses_close_but(int given); /* in the child: all, its starter's too */
+bool witness_is_held(uint64_t id);   /* true where it cannot be told */
 
 #endif

@@ -55,7 +55,7 @@ static void flush_pending(FILE *stream)
 
 int child_prepare(struct child *ret, const char *name, int *ret_witness)
 {
-    cleanup(fd_done) int witness = -1;
+    int witness = -1;
     uint64_t who;
     int r;
 
@@ -66,9 +66,11 @@ int child_prepare(struct child *ret, const char *name, int *ret_witness)
         r = member_witness(&witness);
     if (r == 0)
         r = member_claim(name, &ret->id);
-    if (r < 0)
+    if (r < 0) {
+        member_witness_close(witness);
         return r;
-    *ret_witness = take_fd(&witness);
+    }
+    *ret_witness = witness;
     member_name(ret->id, ret->death.name);
     ret->started = clock_now();
     ret->oom_kills = oom_kills_lately(ret->started);
@@ -130,11 +132,11 @@ int child_fork(struct child *ret, const char *name, bool bound)
     note_exit_begin();
     member_expect(c.id, witness);
     c.pid = fork();
+    r = -errno;
     member_expect(0, -1);
     if (c.pid != 0)
-        fd_close(witness);
+        member_witness_close(witness);
     if (c.pid < 0) {
-        r = -errno;
         member_unclaim(c.id);
         return r;
     }

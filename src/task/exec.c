@@ -132,7 +132,7 @@ int exec_start(struct child *ret, const char *name, const char *const *argv, boo
     if (r == 0)
         r = child_prepare(ret, name, &witness);
     if (r == 0) {
-        fd_close(witness); /* exec would */
+        member_witness_close(witness); /* exec would */
         r = launch_prepared(ret, &l);
     }
     fd_close(l.life);

@@ -87,7 +87,8 @@ static _Noreturn void offspring_main(struct zygote *z, struct order *o, int witn
 static int order_fork(struct zygote *z, struct order *o, struct reply *reply,
                       int *ret_pidfd)
 {
-    cleanup(fd_done) int witness = -1, life = -1;
+    cleanup(fd_done) int life = -1;
+    int witness = -1;
     void (*code)(void);
     pid_t pid;
     int r = code_address_resolve(&o->code, &code);
@@ -98,17 +99,20 @@ static int order_fork(struct zygote *z, struct order *o, struct reply *reply,
         r = member_witness(&witness);
     if (r == 0 && o->daemon)
         r = fd_life_open(z->life, &life);
-    if (r < 0)
+    if (r < 0) {
+        member_witness_close(witness);
         return r;
+    }
     o->zygote = z->id;
     member_expect(o->id, witness);
     pid = fork();
     member_expect(0, -1);
-    if (pid < 0)
-        return -errno;
     if (pid == 0)
-        offspring_main(z, o, take_fd(&witness), take_fd(&life), code);
-    witness = fd_close(witness); /* the pidfd takes its place */
+        offspring_main(z, o, witness, take_fd(&life), code);
+    r = -errno;
+    member_witness_close(witness); /* the pidfd takes its place */
+    if (pid < 0)
+        return r;
     r = pidfd_of(pid, ret_pidfd);
     if (r < 0) {
         kill(pid, SIGKILL);

@@ -850,6 +850,58 @@ TEST(a_child_that_could_not_be_watched_is_killed_and_what_it_held_passes_on)
     CHECK_EQ(run_alone(&p), 0);
 }
 
+/* Two threads start a child each, and the second's is there before the first's is forked. */
+struct overtaken {
+    struct piu_lock lock;
+    _Atomic bool first_forks, second_runs, held;
+};
+
+static struct overtaken *overtaken;
+static _Thread_local bool is_overtaken;
+
+static void be_overtaken(void)
+{
+    if (!is_overtaken)
+        return;
+    overtaken->first_forks = true;
+    test_wait_until(overtaken->second_runs);
+}
+
+static int hold_and_exec(void *unused)
+{
+    (void)unused;
+    CHECK_EQ(piu_lock_acquire(&overtaken->lock, PIU_FOREVER), 0);
+    overtaken->held = true;
+    execlp("sleep", "sleep", "1000", (char *)NULL);
+    return 1;
+}
+
+static void start_overtaken(int i, void *both)
+{
+    struct piu_process *p = (struct piu_process *)both + i;
+
+    is_overtaken = i == 0;
+    test_wait_until(i == 0 || overtaken->first_forks);
+    CHECK_EQ(piu_process_start(p, .how = PIU_FORK), 0);
+    if (i == 1)
+        overtaken->second_runs = true;
+}
+
+TEST(a_child_that_execs_is_noticed_though_another_thread_forked_while_it_was_started)
+{
+    struct piu_process both[] = {{.target = hold_and_exec}, {.target = sleep_on}};
+
+    overtaken = piu_shared_new(1, sizeof(*overtaken));
+    CHECK(overtaken);
+    CHECK_EQ(pthread_atfork(be_overtaken, NULL, NULL), 0);
+    test_threads(2, start_overtaken, both);
+    test_wait_until(overtaken->held);
+    CHECK_EQ(piu_lock_acquire(&overtaken->lock, PIU_SEC(5)), PIU_OWNER_DIED);
+    CHECK_EQ(piu_lock_release(&overtaken->lock), 0);
+    kill_and_close(&both[0]);
+    kill_and_close(&both[1]);
+}
+
 TEST(thousands_of_starts_use_the_slots_again)
 {
     struct piu_process p = {.target = give_code};
