@@ -575,8 +575,8 @@ int piu_pool_join(struct piu_pool *pool, int64_t timeout);
 /* The pids of the workers that live now; up to `room` are written.  For people and tests. */
 int piu_pool_workers(struct piu_pool *pool, pid_t *ret, size_t room, size_t *ret_count);
 /*
- * A descriptor for poll: readable when a result has ended since the last piu_result_ready(), of
- * any result of the pool.  So whoever finds it readable asks all that he waits for.  It stays piu's.
+ * A descriptor for poll: readable while there is a result that has ended, and its owner does not
+ * know (by ready, wait, get or next) and has not freed it; now and then once more.  It stays piu's.
  */
 int piu_pool_fd(struct piu_pool *pool);
 

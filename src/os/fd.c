@@ -60,11 +60,11 @@ void fd_event_post(int fd)
     (void)!write(fd, &one, sizeof(one)); /* EAGAIN: full, so it is readable anyway */
 }
 
-void fd_event_drain(int fd)
+bool fd_event_drain(int fd)
 {
     uint64_t count;
 
-    (void)!read(fd, &count, sizeof(count)); /* EAGAIN: it was 0 */
+    return read(fd, &count, sizeof(count)) == (ssize_t)sizeof(count); /* else EAGAIN */
 }
 
 int fd_signal(int signal, int *ret_fd)

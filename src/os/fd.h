@@ -10,7 +10,7 @@ int fd_set_inheritable(int fd, bool inheritable); /* across exec */
 int fd_pipe(int ret[2]);                          /* O_CLOEXEC */
 int fd_event(int *ret_fd);                        /* an eventfd: O_CLOEXEC, O_NONBLOCK */
 void fd_event_post(int fd);                       /* add 1; never blocks */
-void fd_event_drain(int fd);                      /* back to 0; never blocks */
+bool fd_event_drain(int fd); /* back to 0, never blocks; false: it was 0 */
 /* Readable while `signal`, which is blocked, is pending; drain takes it.  O_NONBLOCK too. */
 int fd_signal(int signal, int *ret_fd);
 void fd_signal_drain(int fd);

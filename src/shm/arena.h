@@ -21,7 +21,7 @@
 #include "os/base.h"
 
 #define UNIT_SIZE     UINT64_C(16384)
-#define ARENA_STAMP   UINT64_C(0x70697500000b) /* raise with any change of shared layout */
+#define ARENA_STAMP   UINT64_C(0x70697500000c) /* raise with any change of shared layout */
 #define ARENA_MEMBERS UINT64_C(16384)          /* where the table of members begins */
 #define MEMBER_SLOTS  16384u                   /* slot 0 is nobody */
 #define MEMBER_SIZE   1024u

@@ -88,6 +88,7 @@ struct job {
     _Atomic uint64_t prev;
     uint64_t number;           /* rises along the list; 0: not in it */
     _Atomic uint32_t given_up; /* freed by the user, still listed */
+    _Atomic uint32_t seen;     /* its owner knows that it has ended: for piu_pool_fd() */
     _Atomic uint32_t recount; /* the shares' counts are not to be trusted: count states */
     uint32_t retries;
     uint16_t small;   /* one block of JOB_SMALL bytes */

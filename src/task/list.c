@@ -188,6 +188,24 @@ void pool_tell_end(struct pool_shared *p)
         fd_event_post(p->ended);
 }
 
+void pool_tell_unseen(struct piu_pool *pool)
+{
+    struct job_walk walk = job_walk_from(&pool->shared->first);
+    struct job *j;
+    uint64_t who;
+
+    if (member_who(&who) < 0)
+        return;
+    pool_lock(pool->shared, who);
+    do
+        j = job_walk_next(&walk);
+    while (j && (atomic_load(&j->state) != JOB_ENDED || atomic_load(&j->given_up) ||
+                 atomic_load(&j->seen)));
+    pool_unlock(pool->shared);
+    if (j)
+        fd_event_post(pool->ended);
+}
+
 void pool_end_all(struct pool_shared *p, int error)
 {
     struct job_walk walk = job_walk_from(&p->first);

@@ -158,6 +158,8 @@ void pool_unlink(struct pool_shared *p, struct job *j);
 void pool_look_again(struct pool_shared *p, struct job *j);
 void pool_tell_end(struct pool_shared *p); /* for piu_pool_fd() */
 void pool_end_all(struct pool_shared *p, int error);
+/* By the owner, who has drained it: again, if there is an end that he does not know. */
+void pool_tell_unseen(struct piu_pool *pool);
 /* BROKEN, unless its end has begun; what waits is told -ECHILD. */
 void pool_break(struct pool_shared *p, uint64_t who);
 void pool_wake(struct pool_shared *p, uint64_t wanted);

@@ -382,12 +382,8 @@ void remote_look(struct piu_pool *pool)
 
     if (!arrive(pool, &who))
         return;
-    if (try_enter(pool->remote)) {
-        /* Before anything can end: that is told again.  Not by who waits: he asks for one only. */
-        if (atomic_load(&pool->shared->ended_wanted))
-            fd_event_drain(pool->ended);
+    if (try_enter(pool->remote))
         work_and_leave(pool, who);
-    }
     depart(pool->remote);
 }
 

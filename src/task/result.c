@@ -121,18 +121,26 @@ static bool is_ended(const struct piu_result *r)
     return atomic_load_explicit(&r->job->state, memory_order_acquire) == JOB_ENDED;
 }
 
-/*
- * Before a look at a result: piu_pool_fd() tells what ends from here on.  With an engine nothing
- * ends but under the hands of who asks or waits.
- */
+/* With an engine nothing ends but under the hands of who asks or waits. */
 static void look(const struct piu_result *r)
 {
-    if (!pool_lives(r))
-        return;
-    if (unlikely(r->remote))
+    if (unlikely(r->remote) && pool_lives(r))
         remote_look(r->pool);
-    else if (atomic_load_explicit(&r->pool->shared->ended_wanted, memory_order_relaxed))
-        fd_event_drain(r->pool->ended);
+}
+
+/*
+ * The caller knows now whether it has ended: piu_pool_fd() is readable while there are ends that
+ * he does not know.  What ends behind the look at all of them is told by who ends it.
+ */
+static void note_seen(const struct piu_result *r, bool ended)
+{
+    if (!pool_lives(r) ||
+        !atomic_load_explicit(&r->pool->shared->ended_wanted, memory_order_relaxed))
+        return;
+    if (ended)
+        atomic_store(&r->job->seen, 1);
+    if (fd_event_drain(r->pool->ended))
+        pool_tell_unseen(r->pool);
 }
 
 int piu_result_wait(struct piu_result *r, int64_t timeout)
@@ -143,14 +151,22 @@ int piu_result_wait(struct piu_result *r, int64_t timeout)
         return e;
     if (timeout <= 0)
         look(r);
-    return is_ended(r) ? 0 : wait_while(r, &r->job->state, JOB_RUNNING, timeout);
+    if (!is_ended(r))
+        e = wait_while(r, &r->job->state, JOB_RUNNING, timeout);
+    note_seen(r, e == 0);
+    return e;
 }
 
 bool piu_result_ready(const struct piu_result *r)
 {
-    if (r)
-        look(r);
-    return r && is_ended(r);
+    bool ended;
+
+    if (!r)
+        return false;
+    look(r);
+    ended = is_ended(r);
+    note_seen(r, ended);
+    return ended;
 }
 
 static int verdict(const struct piu_result *r)
@@ -347,6 +363,8 @@ int piu_result_next(struct piu_result *r, size_t *ret_first, size_t *ret_last,
         uint64_t chunk;
         int e;
 
+        if (ended)
+            note_seen(r, true);
         if (!job_is_sound(r))
             return -EBADMSG;
         if (r->seen == r->job->chunks)
@@ -387,9 +405,10 @@ void result_done(struct piu_result *r)
 {
     if (result_use(r) < 0)
         ; /* a forked child's copy: the job is its parent's */
-    else if (pool_lives(r))
+    else if (pool_lives(r)) {
+        note_seen(r, is_ended(r));
         pool_give_up(r->pool, r->job);
-    else
+    } else
         job_free(r->job);
     free(r->was_seen);
 }

@@ -499,6 +499,35 @@ TEST(the_descriptor_is_readable_when_a_result_has_ended)
     piu_pool_free(pool);
 }
 
+static int wait_until_open(void *open)
+{
+    while (!*(_Atomic int *)open)
+        usleep(100);
+    return 0;
+}
+
+TEST(the_descriptor_stays_readable_for_an_end_that_nobody_has_seen)
+{
+    struct piu_pool *pool = pool_of(2);
+    struct pollfd pfd = {.fd = piu_pool_fd(pool), .events = POLLIN};
+    _Atomic int *open = piu_shared_new(2, 64);
+    struct piu_result *early = piu_pool_apply_async(pool, wait_until_open, open, 0);
+    struct piu_result *late = piu_pool_apply_async(pool, wait_until_open, open + 16, 0);
+
+    CHECK(!piu_result_ready(early));
+    open[0] = 1;
+    CHECK_EQ(poll(&pfd, 1, -1), 1);
+    CHECK(!piu_result_ready(late)); /* asks for another one */
+    CHECK_EQ(poll(&pfd, 1, -1), 1);
+    CHECK(piu_result_ready(early));
+    test_wait_until(!piu_result_ready(late) && poll(&pfd, 1, 0) == 0);
+    open[16] = 1;
+    CHECK_EQ(poll(&pfd, 1, -1), 1);
+    piu_result_free(early);
+    piu_result_free(late);
+    piu_pool_free(pool);
+}
+
 enum { WIDE = 4 << 20 };
 
 static int fill_one(struct piu_task *self, size_t first, size_t last)
