@@ -104,6 +104,7 @@ TEST(a_stopped_one_that_had_passed_has_passed)
     struct piu_barrier *b = barrier_new(2);
     pid_t slow = arrive_start(b, notes, 0, PIU_FOREVER);
 
+    test_wait_until(is_asleep(slow)); /* stopped in the gate it would hold up all */
     stop(slow);
     CHECK_EQ(piu_barrier_wait(b, NULL, PIU_FOREVER), 0);
     for (int i = 0; i < 5; i++) { /* generations go by */
@@ -199,6 +200,7 @@ TEST(one_killed_after_it_passed_breaks_nothing)
     struct piu_barrier *b = barrier_new(2);
     pid_t slow = arrive_start(b, notes, 0, PIU_FOREVER), next;
 
+    test_wait_until(is_asleep(slow));
     stop(slow);
     CHECK_EQ(piu_barrier_wait(b, NULL, PIU_FOREVER), 0);
     kill_and_reap(slow); /* its entry has PASSED and is never taken out by itself */
