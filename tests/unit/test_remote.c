@@ -13,6 +13,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449 /* since Linux 5.16; older headers lack it */
+#endif
+
 enum { COUNT = 12, MOST = 64 };
 
 struct given {
