@@ -9,6 +9,7 @@
 
 #include <piu.h>
 
+#include <gnu/libc-version.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -24,6 +25,12 @@ struct notes {
 };
 
 /* The thread sleeps in the kernel, and is not just about to. */
+/* Older ones keep a lock while handlers run: no fork overtakes another. */
+static inline bool forks_overtake(void)
+{
+    return strverscmp(gnu_get_libc_version(), "2.36") >= 0;
+}
+
 static inline bool is_asleep(pid_t pid)
 {
     char path[64], line[256];
