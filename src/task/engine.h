@@ -3,7 +3,7 @@
  * places that share nothing with the caller, say pools on other hosts.
  *
  *    job in the arena --remote.c--> struct range --give--> engine ~ ~ ~ place: range_begin()
- *                     <--remote.c-- struct outcome <-next-    ~ ~ ~        range_end()
+ *                     <--remote.c-- struct outcome <-next-    ~ ~ ~        range_outcome()
  *
  * A range is a piece of a job, and all that a place must know of it, by value.  A function goes as
  * (build-id, offset).  An array goes with its bytes where the task gives their size; without one
@@ -60,8 +60,8 @@ struct engine_kind {
     /* As piu_pool_create(): a pool's keywords.  0 or -errno, and then nothing is left. */
     int (*start)(const struct piu_pool_keywords *keywords, struct engine **ret);
     /*
-     * 0: the engine has copied what it needs.  -EAGAIN: it has enough for now; fd() tells when to
-     * try again.  -EPIPE: no place is left; next() says the rest.  Any other, -ENOMEM say, is the
+     * 0: the engine has copied what it needs.  -EAGAIN: it takes no more until something of
+     * what is out has ended; fd() tells when.  -EPIPE: no place is left; next() says the rest.  Any other, -ENOMEM say, is the
      * error that the job ends with.
      */
     int (*give)(struct engine *e, const struct range *range);

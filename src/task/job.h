@@ -11,7 +11,7 @@
  *    chunks has no shares: whoever wants one looks at all states, which stand in the first part.
  *
  *    state of a chunk (16 bits)
- *        TODO --worker, CAS--> STARTED + place --that worker--> DONE or FAILED
+ *        FRESH --worker, CAS--> STARTED + place --that worker--> DONE or FAILED
  *                                   |---nursery, it died---> LOST
  *                                   `---nursery, it died---> AGAIN --worker, CAS--> STARTED ...
  *    state of the job
@@ -36,7 +36,7 @@
 #include <piu.h>
 
 enum chunk_state {
-    CHUNK_TODO,
+    CHUNK_FRESH,
     CHUNK_AGAIN,
     CHUNK_DONE,
     CHUNK_FAILED,
@@ -81,7 +81,7 @@ struct job {
     _Atomic uint64_t resumes; /* notes */
     _Atomic uint32_t cancelled;
     _Atomic uint16_t stopped; /* it was ended from outside: nothing more is begun */
-    _Atomic uint16_t rescan;  /* look at all states for TODO and AGAIN */
+    _Atomic uint16_t rescan;  /* look at all states for FRESH and AGAIN */
 
     /* the list's, under list_lock, and what is needed seldom */
     alignas(128) _Atomic uint64_t next; /* the truth */
@@ -138,7 +138,7 @@ static inline uint64_t chunk_last(const struct job *j, uint64_t chunk)
 
 static inline bool chunk_is_open(uint16_t state)
 {
-    return state == CHUNK_TODO || state == CHUNK_AGAIN;
+    return state == CHUNK_FRESH || state == CHUNK_AGAIN;
 }
 
 static inline bool chunk_is_ended(uint16_t state)

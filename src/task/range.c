@@ -126,7 +126,7 @@ int range_begin(struct piu_pool *pool, const struct range *range, struct range_w
 
 /* ---- Ending -------------------------------------------------------------------------------- */
 
-int range_end(struct range_work *work, struct outcome *ret)
+int range_outcome(struct range_work *work, struct outcome *ret)
 {
     int r = piu_result_get(&work->result, PIU_NOW);
 

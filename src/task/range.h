@@ -25,7 +25,7 @@ struct range_work {
 int range_begin(struct piu_pool *pool, const struct range *range,
                 struct range_work **ret);
 /* Its result is ready: *ret is set, and good until it is freed.  -ENOMEM */
-int range_end(struct range_work *work, struct outcome *ret);
+int range_outcome(struct range_work *work, struct outcome *ret);
 struct range_work *range_free(struct range_work *work); /* its job has ended */
 
 #endif

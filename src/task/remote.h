@@ -6,7 +6,7 @@
  *    jobs --pool_pick, job_claim--> ticket: job, chunk, items --give--> engine
  *         <--bytes, notes, state, end-------------------------<-next---
  *
- * R1  the job in the arena stays the truth: its chunks go TODO, STARTED, DONE as under a worker's
+ * R1  the job in the arena stays the truth: its chunks go FRESH, STARTED, DONE as under a worker's
  *     hands.  Here it is always worker 0, whose record names what is being claimed (P3, P5)
  * R2  a chunk that is STARTED has a ticket.  Its outcome, or the end of all places, ends both
  * R3  a job that a ticket names is not freed.  The ticket names it before the record stops to

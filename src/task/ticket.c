@@ -99,9 +99,10 @@ static int range_codes(const struct job *j, const struct piu_task *task,
 
     if (j->call_at > j->task_size - sizeof(code))
         return -EFAULT;
-    memcpy(&code, (const char *)task + j->call_at, sizeof(code));
-    if (j->call_at)
+    if (j->call_at) {
+        memcpy(&code, (const char *)task + j->call_at, sizeof(code));
         call = code_says(code);
+    }
     if (!run || (j->call_at && !call))
         return -ENOEXEC;
     ret->run = *run;

@@ -2,7 +2,7 @@
  * Claims of a pool's chunks, and what becomes of a dead worker's: src/task/claim.c, bury.c, job.c.
  *
  *    here                    there
- *    state                   a chunk's word, named as in job.h (CHUNK_TODO ...)   chunk_start()
+ *    state                   a chunk's word, named as in job.h (CHUNK_FRESH ...)   chunk_start()
  *    next, end               a worker's share, range: one CAS   share_pop(), share_steal()
  *    held                    the chunk that a worker has popped and not begun   find_held()
  *    rescan                  look at all states   find_open(), job_look_at_all()
@@ -21,13 +21,13 @@
 #define CHUNKS  2
 #define PLACES  2
 #define RETRIES 1
-#define TODO    0
+#define FRESH   0
 #define AGAIN   1
 #define DONE    2
 #define LOST    3
 #define STARTED 10
 
-byte state[CHUNKS] = TODO;
+byte state[CHUNKS] = FRESH;
 byte next[PLACES], end[PLACES];
 byte held[PLACES] = CHUNKS;
 bool rescan = false;
@@ -40,7 +40,7 @@ bool nursery_lives = true;
 /* What happened, for the check alone. */
 byte begun[CHUNKS] = 0, ended[CHUNKS] = 0;
 
-#define IS_OPEN(c)  (state[c] == TODO || state[c] == AGAIN)
+#define IS_OPEN(c)  (state[c] == FRESH || state[c] == AGAIN)
 #define IS_ENDED(c) (state[c] == DONE || state[c] == LOST)
 #define ALL_ENDED   (IS_ENDED(0) && IS_ENDED(1))
 #define HELD_OPEN(p) (held[p] < CHUNKS && IS_OPEN(held[p]))

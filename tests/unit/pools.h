@@ -74,6 +74,23 @@ static inline int trouble_run(struct piu_task *self, size_t first, size_t last)
     return 0;
 }
 
+/* in[i] = i, of which out[i] becomes the square; until then it is -1. */
+static inline struct piu_task squares_task(int *in, int *out, size_t count, size_t chunk)
+{
+    for (size_t i = 0; i < count; i++) {
+        in[i] = (int)i;
+        out[i] = -1;
+    }
+    return (struct piu_task){.run = trouble_run,
+                             .struct_size = sizeof(struct trouble),
+                             .count = count,
+                             .chunk = chunk,
+                             .in = in,
+                             .in_size = sizeof(int),
+                             .out = out,
+                             .out_size = sizeof(int)};
+}
+
 static inline void go_on(void)
 {
 }

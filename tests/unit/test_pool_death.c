@@ -6,18 +6,7 @@ static int numbers[COUNT], squares[COUNT];
 
 static struct piu_task task_of(size_t chunk)
 {
-    for (int i = 0; i < COUNT; i++) {
-        numbers[i] = i;
-        squares[i] = -1;
-    }
-    return (struct piu_task){.run = trouble_run,
-                             .struct_size = sizeof(struct trouble),
-                             .count = COUNT,
-                             .chunk = chunk,
-                             .in = numbers,
-                             .in_size = sizeof(int),
-                             .out = squares,
-                             .out_size = sizeof(int)};
+    return squares_task(numbers, squares, COUNT, chunk);
 }
 
 static void check_pool_works(struct piu_pool *pool)

@@ -18,20 +18,8 @@ static int numbers[COUNT], squares[COUNT];
 
 static struct trouble trouble_of(size_t bad, void (*what)(void))
 {
-    for (int i = 0; i < COUNT; i++) {
-        numbers[i] = i;
-        squares[i] = -1;
-    }
-    return (struct trouble){.task = {.run = trouble_run,
-                                     .struct_size = sizeof(struct trouble),
-                                     .count = COUNT,
-                                     .chunk = COUNT,
-                                     .in = numbers,
-                                     .in_size = sizeof(int),
-                                     .out = squares,
-                                     .out_size = sizeof(int)},
-                            .bad = bad,
-                            .what = what};
+    return (struct trouble){
+        .task = squares_task(numbers, squares, COUNT, COUNT), .bad = bad, .what = what};
 }
 
 static void check_pool_works(struct piu_pool *pool)

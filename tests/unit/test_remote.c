@@ -188,18 +188,7 @@ static int numbers[COUNT], squares[COUNT];
 
 static struct trouble trouble_of(size_t chunk)
 {
-    for (int i = 0; i < COUNT; i++) {
-        numbers[i] = i;
-        squares[i] = -1;
-    }
-    return (struct trouble){.task = {.run = trouble_run,
-                                     .struct_size = sizeof(struct trouble),
-                                     .count = COUNT,
-                                     .chunk = chunk,
-                                     .in = numbers,
-                                     .in_size = sizeof(int),
-                                     .out = squares,
-                                     .out_size = sizeof(int)}};
+    return (struct trouble){.task = squares_task(numbers, squares, COUNT, chunk)};
 }
 
 static void check_squares(size_t first, size_t last)
@@ -633,7 +622,7 @@ TEST(at_a_place_a_range_finds_its_functions_by_their_addresses)
     CHECK_EQ(range_begin(place, &range, &work), 0);
     free(task);
     CHECK_EQ(piu_result_wait(&work->result, PIU_FOREVER), 0);
-    CHECK_EQ(range_end(work, &o), 0);
+    CHECK_EQ(range_outcome(work, &o), 0);
     CHECK(o.ticket == range.ticket && o.how == RANGE_FINISHED);
     answer(o);
     CHECK_EQ(piu_result_get(r, PIU_FOREVER), 0);
@@ -897,7 +886,7 @@ TEST(what_a_worker_of_a_broken_place_writes_to_is_nobody_elses)
     CHECK_EQ(member_who(&who), 0);
     pool_break(place->shared, who); /* as a nursery that can fork no more */
     CHECK(piu_result_ready(&work->result));
-    CHECK_EQ(range_end(work, &o), 0);
+    CHECK_EQ(range_outcome(work, &o), 0);
     CHECK(o.how == RANGE_REFUSED && o.error == -ECHILD);
     was = work->out;
     range_free(work);

@@ -4,25 +4,15 @@ enum { COUNT = 1000 };
 
 static int numbers[COUNT], squares[COUNT];
 
-static struct piu_task squares_task(size_t chunk)
+static struct piu_task task_of(size_t chunk)
 {
-    for (int i = 0; i < COUNT; i++)
-        numbers[i] = i;
-    memset(squares, 0xff, sizeof(squares));
-    return (struct piu_task){.run = trouble_run,
-                             .struct_size = sizeof(struct trouble),
-                             .count = COUNT,
-                             .chunk = chunk,
-                             .in = numbers,
-                             .in_size = sizeof(int),
-                             .out = squares,
-                             .out_size = sizeof(int)};
+    return squares_task(numbers, squares, COUNT, chunk);
 }
 
 TEST(a_result_is_ready_once_and_tells_how_far_it_is)
 {
     struct piu_pool *pool = pool_of(2);
-    struct trouble t = {.task = squares_task(1)};
+    struct trouble t = {.task = task_of(1)};
     struct piu_result *r = piu_pool_map_async(pool, &t.task);
 
     CHECK_EQ(piu_result_wait(r, PIU_FOREVER), 0);
@@ -51,7 +41,7 @@ TEST(a_wait_is_over_in_time)
 TEST(imap_gives_chunks_in_order)
 {
     struct piu_pool *pool = pool_of(3);
-    struct trouble t = {.task = squares_task(7)};
+    struct trouble t = {.task = task_of(7)};
     struct piu_result *r = piu_pool_imap(pool, &t.task);
     size_t first, last, next = 0;
 
@@ -70,7 +60,7 @@ TEST(imap_gives_chunks_in_order)
 TEST(imap_unordered_gives_each_chunk_once)
 {
     struct piu_pool *pool = pool_of(3);
-    struct trouble t = {.task = squares_task(3)};
+    struct trouble t = {.task = task_of(3)};
     struct piu_result *r = piu_pool_imap(pool, &t.task, .unordered = true);
     size_t first, last, sum = 0;
     bool seen[COUNT] = {false};
@@ -89,7 +79,7 @@ TEST(unordered_does_not_wait_for_a_slow_chunk)
 {
     struct piu_pool *pool = pool_of(2);
     _Atomic int *open = piu_shared_new(1, sizeof(*open));
-    struct trouble t = {.task = squares_task(1), .open = open, .bad = 0, .what = go_on};
+    struct trouble t = {.task = task_of(1), .open = open, .bad = 0, .what = go_on};
     struct piu_result *r = piu_pool_imap(pool, &t.task, .unordered = true);
     size_t first, last;
 
@@ -108,7 +98,7 @@ static void check_lookahead(size_t lookahead, bool unordered)
 {
     struct piu_pool *pool = pool_of(3);
     _Atomic int *runs = piu_shared_new(COUNT, sizeof(*runs));
-    struct trouble t = {.task = squares_task(1), .runs = runs};
+    struct trouble t = {.task = task_of(1), .runs = runs};
     struct piu_result *r =
         piu_pool_imap(pool, &t.task, .lookahead = lookahead, .unordered = unordered);
     size_t first, last, seen = 0;
@@ -265,7 +255,7 @@ TEST(threads_wait_for_one_result)
 {
     struct piu_pool *pool = pool_of(1);
     _Atomic int *open = piu_shared_new(1, sizeof(*open));
-    struct trouble t = {.task = squares_task(0), .open = open, .bad = 3, .what = go_on};
+    struct trouble t = {.task = task_of(0), .open = open, .bad = 3, .what = go_on};
     struct waited w = {.result = piu_pool_map_async(pool, &t.task), .open = open};
 
     test_threads(4, wait_or_open, &w);

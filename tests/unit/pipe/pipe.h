@@ -2,7 +2,7 @@
  * A double for engines of other hosts: a forked process with a pool of its own, and between it and
  * us a socket through which all goes by value.  Linked into a test, each pool has it.
  *
- *    remote.c --give--> engine.c --frames--> place.c: range_begin(), piu_pool, range_end()
+ *    remote.c --give--> engine.c --frames--> place.c: range_begin(), piu_pool, range_outcome()
  *             <-next---          <--frames--
  */
 #ifndef PIPE_PIPE_H

@@ -93,7 +93,7 @@ static void send_ended(struct place *place)
             i++;
             continue;
         }
-        if (range_end(work, &o) < 0)
+        if (range_outcome(work, &o) < 0)
             leave(place, 1);
         send_outcome(place, o);
         range_free(work);
