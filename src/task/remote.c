@@ -239,8 +239,7 @@ static void outcome_do(struct piu_pool *pool, uint64_t who, const struct outcome
     ticket_free(&m->tickets, t);
     if (o->how == RANGE_REFUSED)
         cancel_tickets(m);
-    if (o->how == RANGE_REFUSED && o->error == -ECHILD &&
-        atomic_load(&pool->shared->state) < POOL_FINISHED)
+    if (o->how == RANGE_REFUSED && o->error == -ECHILD)
         pool_break(pool->shared, who);
 }
 
