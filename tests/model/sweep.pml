@@ -5,15 +5,15 @@
  *    here                    there
  *    state, generation       the life word of one slot, life.h; one CAS is one atomic
  *    block_owner, block_gen  the word of one block: 0, or slot and generation (B1, B2)
- *    cell                    a held cell of that slot: it names the block before the word does (B3)
+ *    entry                   a held entry of that slot: it names the block before the word does (B3)
  *    sweeper                 member_fate(): fate_of(), end_finish(), sweep_member(), slot_free()
  *    sweep_block             sweep_block(), block_reap(): reads the word, frees it by CAS
- *    tenant                  member_claim(), record_init(), block_new(): slot, cell, then the word
+ *    tenant                  member_claim(), record_init(), block_new(): slot, entry, then the word
  *
  * Shown: a block is freed by the sweep if and only if its owner has ended; a slot is free again only
  * when nothing is owned in its last generation; nothing is left once all are done.  Broken on
- * purpose: PLAIN, the word is stored over; EARLY, the slot is free before the sweep; LATE_CELL, the
- * cell is written after the word.
+ * purpose: PLAIN, the word is stored over; EARLY, the slot is free before the sweep; LATE_ENTRY, the
+ * entry is written after the word.
  */
 #ifndef KILLS
 #define KILLS 1
@@ -26,7 +26,7 @@ mtype = { FREE, CLAIMED, LIVE, DIED };
 
 mtype state = FREE;
 byte generation = 1;
-bool cell = false;
+bool entry = false;
 bool block_used = false;
 byte block_gen = 0;          /* generation of the owner; one slot is all there is */
 bool gone[LAST + 1] = false; /* that generation's process has ended */
@@ -42,10 +42,10 @@ proctype tenant() {
         state == FREE && generation < LAST ->
         state = CLAIMED; mine = generation
     };
-    cell = false; /* record_init() */
+    entry = false; /* record_init() */
     state = LIVE;
-#ifndef LATE_CELL
-    cell = true;
+#ifndef LATE_ENTRY
+    entry = true;
 #endif
     atomic {
         if
@@ -53,12 +53,12 @@ proctype tenant() {
         :: else
         fi
     };
-#ifdef LATE_CELL
+#ifdef LATE_ENTRY
     if
     :: true -> goto dies
     :: true
     fi;
-    cell = true;
+    entry = true;
 dies:
 #endif
     gone[mine] = true;
@@ -102,7 +102,7 @@ inline slot_free(gen) {
 proctype sweeper(byte me) {
     byte gen, seen_gen;
     mtype life;
-    bool seen_used, seen_cell;
+    bool seen_used, seen_entry;
     {
         do
         :: atomic { life = state; gen = generation };
@@ -118,9 +118,9 @@ proctype sweeper(byte me) {
 #ifdef EARLY
                slot_free(gen);
 #endif
-               seen_cell = cell;
+               seen_entry = entry;
                if
-               :: seen_cell -> sweep_block(gen)
+               :: seen_entry -> sweep_block(gen)
                :: else
                fi;
 #ifndef EARLY
