@@ -110,34 +110,4 @@ void kill_victim_is(pid_t pid);
 char process_state(pid_t pid);
 const char *kill_idle_program(void);
 
-/* What of a case to do; all shares together do all of it. */
-struct kill_plan {
-    unsigned share, shares;
-    size_t budget;   /* of kills, in all shares; 0: no limit */
-    size_t at, with; /* SIZE_MAX: all */
-    int way;         /* < 0: all */
-    int how;         /* < 0: all */
-    int guard;       /* seconds until it hangs */
-    bool only_size;  /* of the grid: is all that is wanted */
-    int64_t until;   /* clock_now() at which to end */
-    _Atomic bool *stop;
-};
-
-struct kill_count {
-    _Atomic size_t points; /* instructions of all shares */
-    _Atomic size_t size;   /* points, or pairs, that there are */
-    _Atomic size_t kills, pairs, missed, violations;
-    _Atomic size_t troubles; /* of the harness's own: no proof of anything */
-    _Atomic size_t next[64]; /* by share: where to go on behind a violation */
-};
-
-static inline bool kill_is_of_two(const struct kill_case *c)
-{
-    return c->other || c->then;
-}
-
-/* Never returns: 0 all done, 1 ended by a violation, 2 the harness itself failed. */
-_Noreturn void kill_job(const struct kill_case *c, const struct kill_plan *plan,
-                        struct kill_count *count);
-
 #endif

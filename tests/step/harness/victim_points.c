@@ -2,10 +2,8 @@
 #include "kill.h"
 #include "points.h"
 #include "roles.h"
-#include "symbol.h"
 
 #include <limits.h>
-#include <sys/mman.h>
 
 /* What the next one to start is to do, and what it said; one victim at a time moves. */
 struct orders {
@@ -37,26 +35,6 @@ bool victims_can_stop(const char **ret_reason)
 {
     (void)ret_reason;
     return true;
-}
-
-struct trace trace_new(void)
-{
-    size_t bytes = TRACE_MAX * sizeof(uint64_t) + sizeof(size_t);
-    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    CHECK(memory != MAP_FAILED);
-    if (!orders)
-        orders = test_shared(sizeof(*orders));
-    return (struct trace){
-        .at = (uint64_t *)(void *)memory,
-        .count = (size_t *)(void *)(memory + TRACE_MAX * sizeof(uint64_t)),
-    };
-}
-
-const char *trace_name(const struct trace *t, size_t n)
-{
-    return n < *t->count ? symbol_name(t->at[n]) : "its end";
 }
 
 pid_t __real_getpid(void); /* not the wrapped one, which comes back here */
@@ -199,10 +177,11 @@ bool victim_record(struct victim *v, const struct work *work, const struct trace
     return !stands;
 }
 
-/* There is one. */
-bool victims_record_alike(const struct trace *a, const struct trace *b)
+/* There is one way. */
+bool victims_begin(const struct trace *a, const struct trace *b)
 {
     (void)a, (void)b;
+    orders = test_shared(sizeof(*orders));
     return true;
 }
 
@@ -255,19 +234,6 @@ void victim_die(struct victim *v, enum death how)
             test_fail(__FILE__, __LINE__, "exec of %s failed", kill_idle_program());
         test_pause(NULL, 0, NULL);
     }
-}
-
-void victim_reap(struct victim *v)
-{
-    int status;
-
-    if (v->pid == 0)
-        return;
-    CHECK_EQ(kill(v->pid, SIGKILL), 0);
-    do
-        CHECK_EQ(waitpid(v->pid, &status, 0), v->pid);
-    while (WIFSTOPPED(status));
-    v->pid = 0;
 }
 
 /* ---- One that is inside ------------------------------------------------------------------------ */

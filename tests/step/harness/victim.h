@@ -14,9 +14,8 @@
 #ifndef STEP_VICTIM_H
 #define STEP_VICTIM_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "trace.h"
+
 #include <sys/types.h>
 
 enum death { DEATH_KILL, DEATH_EXIT, DEATH_EXEC, DEATHS };
@@ -36,25 +35,11 @@ struct victim {
     uint64_t end; /* where it stands when it has done all */
 };
 
-/*
- * Where an operation leads, in memory that children share.  A way to the n-th is to `from[n]`
- * by a breakpoint, at its hits[]-th time, and the rest in single steps: whatever is less.
- */
-struct trace {
-    uint64_t *at; /* the instruction that is next after n of them */
-    uint32_t *from, *hits;
-    size_t *count;
-    bool *ended; /* it leads to the operation's end */
-};
-
-#define TRACE_MAX (UINT32_C(1) << 20)
-
 /* victim.c by ptrace, victim_points.c without it. */
 const char *victims_way(void);
 bool victims_can_stop(const char **ret_reason);
-struct trace trace_new(void);
-/* "symbol+0x12, file.c:34" of the n-th; static memory. */
-const char *trace_name(const struct trace *t, size_t n);
+/* Once in a job.  false: two ways of recording do not find the same way. */
+bool victims_begin(const struct trace *a, const struct trace *b);
 
 void victim_start(struct victim *v, const struct work *work);
 /*
@@ -63,8 +48,6 @@ void victim_start(struct victim *v, const struct work *work);
  */
 bool victim_record(struct victim *v, const struct work *work, const struct trace *t,
                    size_t limit);
-/* Two ways of recording find the same way. */
-bool victims_record_alike(const struct trace *a, const struct trace *b);
 /* Stands at the n-th, n <= count; false: it is at its end already. */
 bool victim_to(struct victim *v, const struct trace *t, size_t n);
 /* The same in single steps, for one that took another way. */

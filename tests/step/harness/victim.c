@@ -4,10 +4,8 @@
 #include "kill.h"
 #include "ptrace.h"
 #include "self_step.h"
-#include "symbol.h"
 
 #include <linux/futex.h>
-#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
@@ -17,28 +15,6 @@
 const char *victims_way(void)
 {
     return "by ptrace: every instruction";
-}
-
-struct trace trace_new(void)
-{
-    size_t bytes = TRACE_MAX * (sizeof(uint64_t) + 2 * sizeof(uint32_t)) +
-                   sizeof(size_t) + sizeof(bool);
-    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    struct trace t;
-
-    CHECK(memory != MAP_FAILED);
-    t.at = (uint64_t *)(void *)memory;
-    t.from = (uint32_t *)(void *)(t.at + TRACE_MAX);
-    t.hits = t.from + TRACE_MAX;
-    t.count = (size_t *)(void *)(t.hits + TRACE_MAX);
-    t.ended = (bool *)(t.count + 1);
-    return t;
-}
-
-const char *trace_name(const struct trace *t, size_t n)
-{
-    return n < *t->count ? symbol_name(t->at[n]) : "its end";
 }
 
 /* Where a child stands before its first and behind its last instruction: behind the trap. */
@@ -184,53 +160,6 @@ static bool step_one(struct victim *v, uint64_t *at)
     return *at != v->end;
 }
 
-/* How often each address has come so far: open addressing, at most half full. */
-struct seen {
-    uint64_t at;
-    uint32_t hits;
-};
-
-static struct seen *seen_find(struct seen *table, unsigned bits, uint64_t at)
-{
-    size_t i = (at * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - bits);
-
-    while (table[i].at && table[i].at != at)
-        i = (i + 1) % ((size_t)1 << bits);
-    table[i].at = at;
-    return &table[i];
-}
-
-/* For a way of that length.  The same memory each time, and shared: no fork copies it. */
-static struct seen *seen_begin(size_t count, unsigned *ret_bits)
-{
-    static struct seen *table;
-    unsigned bits = 4;
-
-    if (!table)
-        table = test_shared(2 * TRACE_MAX * sizeof(*table));
-    while ((size_t)1 << bits < 2 * count)
-        bits++;
-    memset(table, 0, sizeof(*table) << bits);
-    *ret_bits = bits;
-    return table;
-}
-
-void trace_plan(const struct trace *t)
-{
-    unsigned bits;
-    struct seen *table = seen_begin(*t->count, &bits);
-    size_t cost = SIZE_MAX / 2;
-
-    for (size_t n = 0; n < *t->count; n++) {
-        uint32_t hits = ++seen_find(table, bits, t->at[n])->hits;
-
-        t->hits[n] = hits;
-        /* a single step costs about as much as a breakpoint that is hit */
-        t->from[n] = hits <= cost + 1 ? (uint32_t)n : t->from[n - 1];
-        cost = hits <= cost + 1 ? hits : cost + 1;
-    }
-}
-
 bool is_system_call(uint64_t at)
 {
     static const unsigned char call[SYSTEM_CALL_SIZE] = {0x0f, 0x05};
@@ -322,7 +251,7 @@ static void sample_record(const struct trace *t, bool by_ptrace)
     victim_reap(&v);
 }
 
-bool victims_record_alike(const struct trace *a, const struct trace *b)
+bool victims_begin(const struct trace *a, const struct trace *b)
 {
     sample_record(a, true);
     sample_record(b, false);
@@ -415,17 +344,4 @@ void victim_die(struct victim *v, enum death how)
                 PTRACE_CONT)) /* the kernel's trap behind an exec; else it was killed for it */
             CHECK(ptrace(PTRACE_DETACH, v->pid, NULL, NULL) == 0 || errno == ESRCH);
     }
-}
-
-void victim_reap(struct victim *v)
-{
-    int status;
-
-    if (v->pid == 0)
-        return;
-    CHECK_EQ(kill(v->pid, SIGKILL), 0);
-    do
-        CHECK_EQ(waitpid(v->pid, &status, 0), v->pid);
-    while (WIFSTOPPED(status));
-    v->pid = 0;
 }

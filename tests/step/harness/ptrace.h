@@ -10,7 +10,5 @@ void trap(void);
 bool victim_stands(struct victim *v);
 /* Its way from where it stands, in single steps. */
 void steps_record(struct victim *v, const struct trace *t, size_t limit);
-/* How each instruction of a way is come to. */
-void trace_plan(const struct trace *t);
 
 #endif
