@@ -1,14 +1,20 @@
-"""python -m piu script.py | -m module | -c code [arguments]: run it with piu installed."""
+"""python -m piu script.py | directory | archive.zip | -m module | -c code [arguments]
 
+Run it with piu installed.
+"""
+
+import importlib.machinery
 import io
 import os
+import pkgutil
 import runpy
 import sys
 import types
 
 import piu
 
-USAGE = 'usage: python -m piu script.py | -m module | -c code [argument]...'
+USAGE = ('usage: python -m piu script.py | directory | archive.zip | -m module | -c code '
+         '[argument]...')
 
 
 def main_module(**names):
@@ -19,28 +25,56 @@ def main_module(**names):
     return module.__dict__
 
 
-def run_script(path, arguments):
+def begin_path(place):
+    """As the interpreter begins sys.path, unless -P forbids it."""
+    if not sys.flags.safe_path:
+        sys.path.insert(0, place)
+
+
+def run_file(path, arguments):
     sys.argv[:] = arguments
-    sys.path[0] = os.path.dirname(os.path.realpath(path))
+    path = os.path.join(os.getcwd(), path)
+    if pkgutil.get_importer(path) is None:
+        run_script(path)
+    else:  # a directory, or an archive by whatever name
+        sys.path.insert(0, path)
+        run_as_main('__main__', alter_argv=False)
+
+
+def run_script(path):
+    begin_path(os.path.dirname(os.path.realpath(path)))
     try:
         with io.open_code(path) as file:
-            source = file.read()
+            code = pkgutil.read_code(file)
+            file.seek(0)
+            source = file.read() if code is None else None
     except OSError as error:  # as the interpreter says it
-        print(f"{sys.executable}: can't open file {os.path.abspath(path)!r}: "
+        print(f"{sys.executable}: can't open file {path!r}: "
               f'[Errno {error.errno}] {error.strerror}', file=sys.stderr)
         sys.exit(2)
-    exec(compile(source, path, 'exec'), main_module(__file__=path, __cached__=None))
+    loader = importlib.machinery.SourcelessFileLoader  # a .pyc
+    if code is None:
+        code = compile(source, path, 'exec')
+        loader = importlib.machinery.SourceFileLoader
+    exec(code, main_module(__file__=path, __cached__=None,
+                           __loader__=loader('__main__', path)))
 
 
 def run_module(name, arguments):
-    sys.argv[:] = arguments  # runpy puts the module's path first
-    sys.path[0] = os.getcwd()
-    runpy.run_module(name, run_name='__main__', alter_sys=True)
+    sys.argv[:] = arguments
+    begin_path(os.getcwd())
+    run_as_main(name, alter_argv=True)
+
+
+def run_as_main(name, alter_argv):
+    """What the interpreter itself calls for -m, and for the __main__ of a directory."""
+    main_module()
+    runpy._run_module_as_main(name, alter_argv)
 
 
 def run_code(text, arguments):
     sys.argv[:] = arguments
-    sys.path[0] = ''
+    begin_path('')
     exec(compile(text, '<string>', 'exec'), main_module())
 
 
@@ -49,15 +83,14 @@ def begin_traces_with_script():
     stock = sys.excepthook
 
     def excepthook(kind, error, trace):
-        while trace is not None and is_caller(trace.tb_frame):
-            trace = trace.tb_next
+        at = trace
+        while at is not None:
+            if at.tb_frame.f_code.co_filename == __file__:
+                trace = at.tb_next
+            at = at.tb_next
         stock(kind, error.with_traceback(trace), trace)
 
     sys.excepthook = excepthook
-
-
-def is_caller(frame):
-    return frame.f_code.co_filename == __file__ or frame.f_globals.get('__name__') == 'runpy'
 
 
 def main():
@@ -67,6 +100,8 @@ def main():
     if arguments[0] in ('-h', '--help'):
         print(__doc__)
         return
+    if not sys.flags.safe_path:
+        del sys.path[0]  # that of `python -m piu`
     piu.install()
     begin_traces_with_script()
     if arguments[0] == '-m':
@@ -76,7 +111,7 @@ def main():
     elif arguments[0].startswith('-'):
         sys.exit(f'piu: no option {arguments[0]}\n{USAGE}')
     else:
-        run_script(arguments[0], arguments)
+        run_file(arguments[0], arguments)
 
 
 if __name__ == '__main__':

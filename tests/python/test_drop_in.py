@@ -1,10 +1,13 @@
 """import piu as multiprocessing, piu.install(), python -m piu."""
 
+import os
+import py_compile
 import subprocess
 import sys
 import tempfile
 import textwrap
 import unittest
+import zipapp
 from pathlib import Path
 
 import piu
@@ -47,6 +50,31 @@ SCRIPT = '''
 SAID = "['a', '-b'] True\n" + 3 * 'piu.synchronize piu.synchronize piu.synchronize\n'
 
 
+IN_CHILDREN = """
+    import multiprocessing
+    from the_work import work
+
+    if __name__ == '__main__':
+        for method in 'fork', 'spawn', 'forkserver':
+            context = multiprocessing.get_context(method)
+            queue = context.Queue()
+            process = context.Process(target=work, args=(context.Lock(), queue))
+            process.start()
+            print(*queue.get())
+            process.join()
+"""
+WORK = """
+    def work(lock, queue):
+        with lock:
+            queue.put([type(lock).__module__, type(queue).__module__])
+"""
+WHO_AM_I = """
+    import sys
+    print(sorted(globals().keys() - {'__annotations__'}), __name__, __package__, __file__,
+          __cached__, type(__loader__), __spec__ and __spec__.name, sys.argv, sys.path)
+"""
+
+
 class DropInTest(unittest.TestCase):
 
     def test_a_script_that_nobody_touches(self):
@@ -54,6 +82,47 @@ class DropInTest(unittest.TestCase):
 
     def test_a_module(self):
         self.assertEqual(run('-m', 'piu', '-m', 'the_script', 'a', '-b', script=SCRIPT), SAID)
+
+    def test_a_directory_and_an_archive_with_a_main_module(self):
+        with tempfile.TemporaryDirectory() as place:
+            directory = self.program(place, IN_CHILDREN)
+            Path(directory, 'the_work.py').write_text(textwrap.dedent(WORK))
+            for path in directory, self.archive(directory):
+                self.assertEqual(run('-m', 'piu', str(path)),
+                                 3 * 'piu.synchronize piu.queues\n')
+
+    def program(self, place, main):
+        """A directory that python can run; it is a package as well."""
+        directory = Path(place, 'the_program')
+        directory.mkdir()
+        for name in '__main__.py', 'other.py':
+            Path(directory, name).write_text(textwrap.dedent(main))
+        return directory
+
+    def archive(self, directory):
+        path = directory.with_suffix('.pyz')
+        zipapp.create_archive(directory, path)
+        return path
+
+    def test_what_runs_is_told_of_itself_what_the_interpreter_tells(self):
+        with tempfile.TemporaryDirectory() as place:
+            directory = self.program(place, WHO_AM_I)
+            archive = self.archive(directory)
+            compiled = py_compile.compile(directory / 'other.py', Path(place, 'other.pyc'))
+            for what in (['the_program'], [directory], [archive.name], ['the_program/other.py'],
+                         [compiled], ['-m', 'the_program'], ['-m', 'the_program.other']):
+                for options in [], ['-P']:
+                    self.assert_as_python(*options, *what, 'a', '-b', place=place)
+
+    def assert_as_python(self, *arguments, place):
+        """Output, exit code and trace are those of the interpreter itself."""
+        options = [a for a in arguments if a == '-P']
+        rest = arguments[len(options):]
+        ours, its = (subprocess.run(
+            [sys.executable, *options, *before, *rest], capture_output=True, text=True, cwd=place,
+            env={**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'}) for before in (('-m', 'piu'), ()))
+        self.assertEqual((ours.returncode, ours.stdout, ours.stderr),
+                         (its.returncode, its.stdout, its.stderr), arguments)
 
     def test_code(self):
         code = 'import multiprocessing, sys; print(type(multiprocessing.Lock()).__module__, sys.argv)'
@@ -66,19 +135,16 @@ class DropInTest(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn('usage', done.stderr)
 
-    def said_by(self, *arguments):
-        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
-        return done.returncode, done.stderr
-
-    def test_a_script_that_is_not_there(self):
-        self.assertEqual(self.said_by('-m', 'piu', 'no_such.py'), self.said_by('no_such.py'))
-
-    def test_a_trace_begins_with_the_script(self):
-        with tempfile.TemporaryDirectory() as place:
-            for text in 'def f(): 1 / 0\nf()', '1 +', 'raise KeyboardInterrupt':
-                path = Path(place, 'the_script.py')
-                path.write_text(text)
-                self.assertEqual(self.said_by('-m', 'piu', path), self.said_by(path))
+    def test_errors_and_traces_are_the_interpreters(self):
+        texts = 'def f(): 1 / 0\nf()', '1 +', 'raise KeyboardInterrupt', 'exit("no")', 'exit(3)'
+        for text in texts:
+            with tempfile.TemporaryDirectory() as place:
+                directory = self.program(place, text)
+                Path(place, 'empty').mkdir()
+                for what in (['the_program'], ['the_program/other.py'], [self.archive(directory)],
+                             ['-m', 'the_program'], ['-m', 'the_program.other'], ['no_such.py'],
+                             ['empty'], ['-m', 'no_such'], ['-m', 'empty'], ['-c', text]):
+                    self.assert_as_python(*what, place=place)
 
     def test_import_as(self):
         script = SCRIPT.replace('import multiprocessing', 'import piu as multiprocessing')
