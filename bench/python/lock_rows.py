@@ -1,13 +1,14 @@
 """Locks, and a shared value under its lock."""
 
+import functools
 import time
 
 import library
 from row import Part, Row, at_most, faster
 
 
-def pair(context, count=400_000):
-    lock = context.Lock()
+def pair(context, kind='Lock', count=400_000):
+    lock = getattr(context, kind)()
     acquire, release = lock.acquire, lock.release
     began = time.perf_counter()
     for _ in range(count):
@@ -63,6 +64,8 @@ def value_add(context, count=100_000):
 BOTH = 'piu', 'stdlib'
 ROWS = Part('lock: acquire and release', (
     Row('pair of calls', 'ns', library.each(pair, *BOTH), at_most(1.15, 'stdlib')),
+    *(Row(f'pair of {kind}', 'ns', library.each(functools.partial(pair, kind=kind), *BOTH),
+          at_most(1.15, 'stdlib')) for kind in ('RLock', 'Semaphore', 'BoundedSemaphore')),
     Row('with lock', 'ns', library.each(with_statement, *BOTH), at_most(0.5, 'stdlib')),
     Row('contended by two', 'ns', library.each(contended, *BOTH), faster(2, 'stdlib')),
     Row('with value.get_lock(): value += 1', 'ns', library.each(value_add, *BOTH)),

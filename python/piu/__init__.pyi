@@ -1,41 +1,23 @@
-# The names of the stdlib's package with its types, save for what piu adds.
+# The names of the stdlib's package, and what piu adds.
 from multiprocessing import (
-    Array as Array,
-    AuthenticationError as AuthenticationError,
-    BufferTooShort as BufferTooShort,
-    JoinableQueue as JoinableQueue,
-    Manager as Manager,
-    Pipe as Pipe,
-    Pool as Pool,
-    Process as Process,
-    ProcessError as ProcessError,
-    Queue as Queue,
-    RawArray as RawArray,
-    RawValue as RawValue,
-    SimpleQueue as SimpleQueue,
-    TimeoutError as TimeoutError,
-    Value as Value,
     active_children as active_children,
-    allow_connection_pickling as allow_connection_pickling,
-    cpu_count as cpu_count,
     current_process as current_process,
     freeze_support as freeze_support,
-    get_all_start_methods as get_all_start_methods,
-    get_context as get_context,
-    get_logger as get_logger,
-    get_start_method as get_start_method,
-    log_to_stderr as log_to_stderr,
     parent_process as parent_process,
-    reducer as reducer,
-    set_executable as set_executable,
-    set_forkserver_preload as set_forkserver_preload,
-    set_start_method as set_start_method,
     process as process,
+    reducer as reducer,
     reduction as reduction,
 )
 from typing import Callable
 
-from . import synchronize
+from . import context as context
+from .context import (
+    AuthenticationError as AuthenticationError,
+    BufferTooShort as BufferTooShort,
+    Process as Process,
+    ProcessError as ProcessError,
+    TimeoutError as TimeoutError,
+)
 
 __version__: str
 SUBDEBUG: int
@@ -54,14 +36,31 @@ class WorkerLost(RuntimeError):
 class OwnerDiedWarning(RuntimeWarning): ...
 class LockLeftWarning(RuntimeWarning): ...
 
-def Lock() -> synchronize.Lock: ...
-def RLock() -> synchronize.RLock: ...
-def Semaphore(value: int = 1, *, recover: bool = False) -> synchronize.Semaphore: ...
-def BoundedSemaphore(value: int = 1) -> synchronize.BoundedSemaphore: ...
-def Condition(
-    lock: synchronize.Lock | synchronize.RLock | None = None,
-) -> synchronize.Condition: ...
-def Event() -> synchronize.Event: ...
-def Barrier(
-    parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
-) -> synchronize.Barrier: ...
+# functions: methods of the default context, as in the stdlib
+Array = context._default_context.Array
+Barrier = context._default_context.Barrier
+BoundedSemaphore = context._default_context.BoundedSemaphore
+Condition = context._default_context.Condition
+Event = context._default_context.Event
+JoinableQueue = context._default_context.JoinableQueue
+Lock = context._default_context.Lock
+Manager = context._default_context.Manager
+Pipe = context._default_context.Pipe
+Pool = context._default_context.Pool
+Queue = context._default_context.Queue
+RLock = context._default_context.RLock
+RawArray = context._default_context.RawArray
+RawValue = context._default_context.RawValue
+Semaphore = context._default_context.Semaphore
+SimpleQueue = context._default_context.SimpleQueue
+Value = context._default_context.Value
+allow_connection_pickling = context._default_context.allow_connection_pickling
+cpu_count = context._default_context.cpu_count
+get_all_start_methods = context._default_context.get_all_start_methods
+get_context = context._default_context.get_context
+get_logger = context._default_context.get_logger
+get_start_method = context._default_context.get_start_method
+log_to_stderr = context._default_context.log_to_stderr
+set_executable = context._default_context.set_executable
+set_forkserver_preload = context._default_context.set_forkserver_preload
+set_start_method = context._default_context.set_start_method

@@ -1,0 +1,3 @@
+# The stdlib's module, under this name too.
+from multiprocessing.connection import *
+from multiprocessing.connection import __all__ as __all__

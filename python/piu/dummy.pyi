@@ -1,0 +1,3 @@
+# The stdlib's module, under this name too.
+from multiprocessing.dummy import *
+from multiprocessing.dummy import __all__ as __all__

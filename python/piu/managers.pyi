@@ -1,0 +1,3 @@
+# The stdlib's module, under this name too.
+from multiprocessing.managers import *
+from multiprocessing.managers import __all__ as __all__

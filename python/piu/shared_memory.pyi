@@ -1,0 +1,3 @@
+# The stdlib's module, under this name too.
+from multiprocessing.shared_memory import *
+from multiprocessing.shared_memory import __all__ as __all__
