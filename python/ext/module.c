@@ -140,7 +140,7 @@ static int module_exec(PyObject *module)
         semaphore_type_add,   condition_type_add,    event_type_add,
         barrier_type_add,     message_functions_add, queue_base_type_add,
         queue_type_add,       simple_queue_type_add, tasks_type_add,
-        memory_type_add,
+        memory_type_add,      connection_type_add,
     };
 
     if (state_fill(module, state_of_module(module)) < 0)
@@ -165,6 +165,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(s->monotonic);
     Py_VISIT(s->reduction);
     Py_VISIT(s->pickler);
+    Py_VISIT(s->pickle);
     Py_VISIT(s->unpickle);
     Py_VISIT(s->unpickle_names);
     Py_VISIT(s->bytes_io);
@@ -194,6 +195,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(s->monotonic);
     Py_CLEAR(s->reduction);
     Py_CLEAR(s->pickler);
+    Py_CLEAR(s->pickle);
     Py_CLEAR(s->unpickle);
     Py_CLEAR(s->unpickle_names);
     Py_CLEAR(s->bytes_io);

@@ -27,6 +27,8 @@ struct module_state {
     PyObject *monotonic;            /* time.monotonic */
     PyObject *reduction;            /* the module multiprocessing.reduction */
     PyObject *pickler;              /* pickle.Pickler */
+    PyObject *pickle;               /* pickle.dumps */
+    int pickle_protocol;            /* its default */
     PyObject *unpickle;             /* pickle.loads */
     PyObject *unpickle_names;       /* ('buffers',) */
     PyObject *bytes_io;             /* io.BytesIO */
@@ -59,6 +61,7 @@ int memory_type_add(PyObject *module);
 int queue_base_type_add(PyObject *module);
 int queue_type_add(PyObject *module);
 int simple_queue_type_add(PyObject *module);
+int connection_type_add(PyObject *module);
 int tasks_type_add(PyObject *module);
 
 /* module.name into *ret (NULL: the module itself); -1 with an exception. */

@@ -32,8 +32,8 @@ static int pickler_set_reducers(struct module_state *s, PyObject *pickler)
 }
 
 /* Pickle `object` into p->file; with `append`, its buffers are given to that. */
-static int pickled_run(struct module_state *s, struct pickled *p, PyObject *object,
-                       PyObject *append)
+static int pickle_into_file(struct module_state *s, struct pickled *p, PyObject *object,
+                            PyObject *append)
 {
     PyObject *pickler = NULL, *done = NULL;
 
@@ -42,13 +42,32 @@ static int pickled_run(struct module_state *s, struct pickled *p, PyObject *obje
         pickler = append ? PyObject_CallFunction(s->pickler, "OiOO", p->file, PROTOCOL_5,
                                                  Py_True, append)
                          : PyObject_CallFunctionObjArgs(s->pickler, p->file, NULL);
-    carrier_open(&p->carrier);
     if (pickler && pickler_set_reducers(s, pickler) == 0)
         done = PyObject_CallMethod(pickler, "dump", "(O)", object); /* also of a tuple */
-    carrier_close(&p->carrier);
     Py_XDECREF(pickler);
     Py_XDECREF(done);
     return done ? 0 : -1;
+}
+
+/* The same, of objects among which may be piu's. */
+static int pickled_run(struct module_state *s, struct pickled *p, PyObject *object,
+                       PyObject *append)
+{
+    int r;
+
+    carrier_open(&p->carrier);
+    r = pickle_into_file(s, p, object, append);
+    carrier_close(&p->carrier);
+    return r;
+}
+
+static int pickled_look(struct pickled *p)
+{
+    PyObject *view = PyObject_CallMethod(p->file, "getbuffer", NULL);
+    int r = view ? PyObject_GetBuffer(view, &p->pickle, PyBUF_SIMPLE) : -1;
+
+    Py_XDECREF(view);
+    return r;
 }
 
 /*
@@ -80,7 +99,7 @@ static int pickled_views(struct pickled *p)
 
 int pickled_make(struct module_state *s, struct pickled *p, PyObject *object)
 {
-    PyObject *append, *view;
+    PyObject *append;
     int r = -1;
 
     *p = (struct pickled){0};
@@ -95,21 +114,34 @@ int pickled_make(struct module_state *s, struct pickled *p, PyObject *object)
         *p = (struct pickled){0};
         r = pickled_run(s, p, object, NULL);
     }
-    view = r >= 0 ? PyObject_CallMethod(p->file, "getbuffer", NULL) : NULL;
-    r = view ? PyObject_GetBuffer(view, &p->pickle, PyBUF_SIMPLE) : -1;
-    Py_XDECREF(view);
-    if (r < 0) {
+    if (r < 0 || pickled_look(p) < 0) {
         carrier_land(&p->carrier);
         pickled_done(p);
+        return -1;
     }
-    return r;
+    return 0;
+}
+
+int pickled_make_alone(struct module_state *s, struct pickled *p, PyObject *object)
+{
+    *p = (struct pickled){0};
+    if (pickle_into_file(s, p, object, NULL) == 0 && pickled_look(p) == 0)
+        return 0;
+    pickled_done(p);
+    return -1;
 }
 
 int pickled_functions_add(PyObject *module)
 {
     struct module_state *s = state_of_module(module);
+    PyObject *protocol = NULL;
 
-    if (module_import("pickle", "Pickler", &s->pickler) < 0 ||
+    if (module_import("pickle", "DEFAULT_PROTOCOL", &protocol) < 0)
+        return -1;
+    s->pickle_protocol = (int)PyLong_AsLong(protocol);
+    Py_DECREF(protocol);
+    if (PyErr_Occurred() || module_import("pickle", "dumps", &s->pickle) < 0 ||
+        module_import("pickle", "Pickler", &s->pickler) < 0 ||
         module_import("io", "BytesIO", &s->bytes_io) < 0 ||
         module_import("copyreg", "dispatch_table", &s->copyreg_reducers) < 0)
         return -1;

@@ -15,6 +15,8 @@ struct pickled {
 
 /* 0; -1 with an exception: what pickling raised, and nothing is left. */
 int pickled_make(struct module_state *s, struct pickled *p, PyObject *object);
+/* The same, without buffers beside it: the bytes that the stdlib would send.  No object of piu. */
+int pickled_make_alone(struct module_state *s, struct pickled *p, PyObject *object);
 void pickled_done(
     struct pickled *p); /* its handles are as they were: see struct carrier */
 

@@ -7,7 +7,7 @@
 #define SPINS      64 /* tries: some us, about what giving up the GIL and a futex would cost */
 #define QUEUE_SPIN 5000 /* ns, as much; a queue does not sleep for so short a time */
 
-static int64_t now(void)
+int64_t wait_clock(void)
 {
     struct timespec t;
 
@@ -19,7 +19,8 @@ static int64_t deadline_of(int64_t timeout)
 {
     int64_t deadline;
 
-    return __builtin_add_overflow(now(), timeout, &deadline) ? PIU_FOREVER : deadline;
+    return __builtin_add_overflow(wait_clock(), timeout, &deadline) ? PIU_FOREVER
+                                                                    : deadline;
 }
 
 static int64_t left_until(int64_t deadline)
@@ -28,7 +29,7 @@ static int64_t left_until(int64_t deadline)
 
     if (deadline == PIU_FOREVER)
         return PIU_FOREVER;
-    left = deadline - now();
+    left = deadline - wait_clock();
     return left > 0 ? left : 0;
 }
 

@@ -10,6 +10,8 @@
  */
 #define WAIT_LONGEST (PIU_FOREVER / 2)
 
+int64_t wait_clock(void); /* ns, of CLOCK_MONOTONIC */
+
 /* A call of piu that waits up to `timeout` ns: 0 or news, -ETIMEDOUT, -EINTR, other errors. */
 typedef int wait_call(void *argument, int64_t timeout);
 

@@ -68,6 +68,11 @@ class Factories:
         from .queues import SimpleQueue
         return SimpleQueue(ctx=self.get_context())
 
+    def Pipe(self, duplex=True):
+        '''Returns two connections at the ends of a pipe'''
+        from ._connection import Pipe
+        return Pipe(duplex)
+
     def RawValue(self, typecode_or_type, *args):
         '''Returns a shared object'''
         from .sharedctypes import RawValue
