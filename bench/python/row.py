@@ -6,8 +6,8 @@ from typing import Callable
 
 @dataclass(frozen=True)
 class Expected:
-    """piu's time is `times` of the best of `against`, at most; or, with `faster`, the best takes
-    `times` as long as piu, at least."""
+    """piu's value is `times` of the best of `against`, at most; or, with `faster`, the best has
+    `times` of piu's, at least."""
 
     times: float
     against: tuple
@@ -32,7 +32,7 @@ def at_most(times, *against):
 class Row:
     name: str
     unit: str
-    contenders: dict[str, Callable[[], float]]  # by label; each is one run: how long one took
+    contenders: dict[str, Callable[[], float]]  # by label; each is one run: seconds, or bytes
     expected: Expected | None = None
 
     def __post_init__(self):

@@ -18,7 +18,7 @@ from pathlib import Path
 from parts import PARTS
 
 SAMPLE = Path(__file__).with_name('sample.py')
-SCALE = {'ns': 1e9, 'us': 1e6, 'ms': 1e3}
+SCALE = {'ns': 1e9, 'us': 1e6, 'ms': 1e3, 'MB': 1e-6}  # of seconds, and of bytes
 # with piu's bytecode kept, as that of an installed package is, and the stdlib's
 ENVIRONMENT = {key: value for key, value in os.environ.items()
                if key != 'PYTHONDONTWRITEBYTECODE'}
@@ -126,7 +126,7 @@ def report(row, lines):
         print_line(name, row, line, verdict if name == 'piu' else '')
     sys.stdout.flush()
     return {
-        'name': row.name, 'unit': 's', 'met': met,
+        'name': row.name, 'unit': 'B' if row.unit == 'MB' else 's', 'met': met,
         'expected': row.expected and {
             'times': row.expected.times, 'faster': row.expected.faster,
             'against': row.expected.against, 'ratios': ratios_of(row, lines)},

@@ -1,6 +1,6 @@
 """usage: sample.py PART ROW CONTENDER, by number: one run, in an interpreter of its own.
 
-Prints the seconds, or "absent" and why.
+Prints the seconds or bytes, or "absent" and why.
 """
 
 import sys

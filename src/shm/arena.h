@@ -21,7 +21,7 @@
 #include "os/base.h"
 
 #define UNIT_SIZE     UINT64_C(16384)
-#define ARENA_STAMP   UINT64_C(0x70697500000c) /* raise with any change of shared layout */
+#define ARENA_STAMP   UINT64_C(0x70697500000d) /* raise with any change of shared layout */
 #define ARENA_MEMBERS UINT64_C(16384)          /* where the table of members begins */
 #define MEMBER_SLOTS  16384u                   /* slot 0 is nobody */
 #define MEMBER_SIZE   1024u
@@ -45,7 +45,9 @@ struct arena_header {
 
     alignas(64) _Atomic uint64_t heap_lock; /* an owner word */
     _Atomic uint64_t first_free;            /* hint: no free unit below */
+    _Atomic uint64_t first_kept;            /* hint: no free unit with memory below */
     _Atomic uint64_t used_top;              /* units at and above were never handed out */
+    _Atomic int64_t kept;                   /* hint: free units that have memory (B7) */
 
     alignas(64) _Atomic uint32_t members_committed; /* slots that have memory */
     _Atomic uint32_t member_cursor;                 /* hint */

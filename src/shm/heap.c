@@ -63,7 +63,20 @@ int heap_grow(uint64_t end)
     }
     /* release, for the acquire in arena_units() */
     atomic_store_explicit(&h->committed, to, memory_order_release);
+    heap_kept_change((int64_t)(to - now));
     return 0;
+}
+
+uint64_t heap_kept(void)
+{
+    int64_t units = atomic_load_explicit(&arena_header()->kept, memory_order_relaxed);
+
+    return units > 0 ? (uint64_t)units : 0;
+}
+
+void heap_kept_change(int64_t units)
+{
+    atomic_fetch_add_explicit(&arena_header()->kept, units, memory_order_relaxed);
 }
 
 /* A thread that is cancelled (fallocate is a place for that) would keep the lock for ever. */

@@ -94,5 +94,8 @@ void heap_leave(int cancel);
 int heap_back(uint64_t first, uint64_t end);
 /* At least up to `end` units; in a small heap as much again, in a large one 16 MB. */
 int heap_grow(uint64_t end);
+/* Free units that have memory (B7); a hint. */
+uint64_t heap_kept(void);
+void heap_kept_change(int64_t units);
 
 #endif

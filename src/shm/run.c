@@ -1,64 +1,86 @@
 /* Runs of units: found, made, freed, punched. */
 #include "shm/run.h"
 
-#define PUNCH_UNITS \
-    ((UINT64_C(64) << 20) / UNIT_SIZE) /* runs this long give their memory back */
+#define KEEP_UNITS ((UINT64_C(64) << 20) / UNIT_SIZE) /* B7 */
 
 struct run {
     uint64_t first, units;
-    bool punched; /* some of it has no memory now */
+    uint64_t kept; /* of them: units that were kept */
+    bool punched;  /* some of it has no memory now */
 };
+
+static void run_begin(struct run *run, uint64_t first)
+{
+    run->first = first;
+    run->kept = 0;
+    run->punched = false;
+}
 
 /*
  * The first place at or above `from` for so many free units in a row, the first a multiple of
- * `align`; it may end past committed.  *ret_lowest: the first free unit that was seen.
+ * `align`; `kept`: that all have memory.  It may end past committed.  *ret_lowest: the first
+ * such unit that was seen.
  */
-static void find_run(struct run *run, uint64_t from, uint64_t align, uint64_t *ret_lowest)
+static void find_run(struct run *run, uint64_t from, uint64_t align, bool kept,
+                     uint64_t *ret_lowest)
 {
     uint64_t end = heap_committed();
     uint64_t unit = from;
 
     *ret_lowest = UINT64_MAX;
-    run->first = round_up(unit, align);
-    run->punched = false;
+    run_begin(run, round_up(unit, align));
     while (unit < end && (unit < run->first || unit - run->first < run->units)) {
         uint64_t word = atomic_load(unit_word(unit));
-        uint64_t length = run_length(word);
+        bool punched = word_kind(word) == KIND_PUNCHED;
+        uint64_t length = kept && punched ? 1 : run_length(word);
 
         if (length) {
             unit += length;
-            run->first = round_up(unit, align);
-            run->punched = false;
+            run_begin(run, round_up(unit, align));
         } else {
             *ret_lowest = min_u64(*ret_lowest, unit);
-            run->punched |= word_kind(word) == KIND_PUNCHED && unit >= run->first;
+            run->punched |= punched && unit >= run->first;
+            run->kept += !punched && unit >= run->first;
             unit++;
         }
     }
 }
 
+/* From the hint, which then says what was seen.  Is it within what is committed? */
+static bool place_run_from(struct run *run, _Atomic uint64_t *hint, uint64_t align,
+                           bool kept)
+{
+    uint64_t end = heap_committed();
+    uint64_t from = min_u64(atomic_load(hint), end);
+    uint64_t lowest;
+
+    find_run(run, from, align, kept, &lowest);
+    atomic_store(hint, min_u64(lowest, end));
+    return run->first + run->units <= end;
+}
+
 /*
- * first_free is a hint that may be too high: a free races with the search, or was cut off
- * before it said so.  Before the heap grows, the search begins at 0.
+ * Where there is memory, if possible: else what is kept could lie idle while each new block needs
+ * memory anew.  The hints may be too high: a free races with the search, or was cut off before
+ * it said so.  Before the heap grows, the search begins at 0.
  */
 static void place_run(struct run *run, uint64_t align)
 {
     struct arena_header *h = arena_header();
-    uint64_t from = min_u64(atomic_load(&h->first_free), heap_committed());
-    uint64_t lowest;
 
-    find_run(run, from, align, &lowest);
-    if (from && run->first + run->units > heap_committed())
-        find_run(run, 0, align, &lowest);
-    atomic_store(&h->first_free, min_u64(lowest, heap_committed()));
+    if (heap_kept() >= run->units && place_run_from(run, &h->first_kept, align, true))
+        return;
+    if (place_run_from(run, &h->first_free, align, false))
+        return;
+    atomic_store(&h->first_free, 0);
+    place_run_from(run, &h->first_free, align, false);
 }
 
-static void first_free_lower(uint64_t unit)
+static void hint_lower(_Atomic uint64_t *hint, uint64_t unit)
 {
-    struct arena_header *h = arena_header();
-    uint64_t old = atomic_load(&h->first_free);
+    uint64_t old = atomic_load(hint);
 
-    while (unit < old && !atomic_compare_exchange_weak(&h->first_free, &old, unit))
+    while (unit < old && !atomic_compare_exchange_weak(hint, &old, unit))
         ;
 }
 
@@ -72,6 +94,7 @@ int run_new(const struct wish *wish, uint64_t align, uint64_t *ret_unit, bool *r
 {
     struct arena_header *h = arena_header();
     struct run run = {.units = word_units(wish->word)};
+    uint64_t before = heap_committed();
     uint64_t end;
     int r;
 
@@ -82,6 +105,9 @@ int run_new(const struct wish *wish, uint64_t align, uint64_t *ret_unit, bool *r
         r = heap_back(run.first, end);
     if (r < 0)
         return r;
+    if (end > before)
+        run.kept += end - max_u64(run.first, before);
+    heap_kept_change(-(int64_t)run.kept);
     *ret_clean = run.first >= atomic_load(&h->used_top);
     if (end > atomic_load(&h->used_top))
         atomic_store(&h->used_top, end);
@@ -94,7 +120,7 @@ int run_new(const struct wish *wish, uint64_t align, uint64_t *ret_unit, bool *r
 }
 
 /*
- * A long run gives its memory back.  Two may think that it is theirs to do (a sweep by two
+ * A run gives its memory back.  Two may think that it is theirs to do (a sweep by two
  * survivors, a double free), and what the slower one punched might be somebody else's by then:
  * so one of them makes the run its own first (B5).
  */
@@ -118,7 +144,7 @@ static bool run_punch(const struct holder *h, void *block, _Atomic uint64_t *wor
     words_behind(first, units, word_make(KIND_PUNCHED, 0, 0, 0));
     arena_unback(arena_offset(block), units * UNIT_SIZE);
     atomic_store(word, word_make(KIND_PUNCHED, 0, 0, 0));
-    first_free_lower(first);
+    hint_lower(&arena_header()->first_free, first);
     if (!mine)
         held_drop(h, arena_offset(block));
     return true;
@@ -126,11 +152,15 @@ static bool run_punch(const struct holder *h, void *block, _Atomic uint64_t *wor
 
 bool run_free(const struct holder *h, void *block, _Atomic uint64_t *word, uint64_t old)
 {
-    if (word_units(old) >= PUNCH_UNITS)
+    uint64_t units = word_units(old);
+
+    if (heap_kept() + units >= KEEP_UNITS)
         return run_punch(h, block, word, old);
     if (!atomic_compare_exchange_strong(word, &old, 0))
         return false;
-    first_free_lower(unit_of(block));
+    heap_kept_change((int64_t)units);
+    hint_lower(&arena_header()->first_kept, unit_of(block));
+    hint_lower(&arena_header()->first_free, unit_of(block));
     return true;
 }
 

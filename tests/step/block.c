@@ -44,6 +44,13 @@ static void run(void *state)
     CHECK_EQ(block_free(block_of(20000)), 0);
 }
 
+/* What is freed gives its memory back (B7). */
+static void enough_is_kept(void *state)
+{
+    warm(state);
+    arena_header()->kept = INT32_MAX;
+}
+
 static void new_span(void *state)
 {
     void *block;
@@ -130,6 +137,7 @@ KILL(block, small, BLOCK, .set_up = warm, .operation = small);
 KILL(block, small_holding_many, BLOCK, .set_up = warm, .prepare = hold_more_than_entries,
      .operation = small);
 KILL(block, run, BLOCK, .set_up = warm, .operation = run);
+KILL(block, run_beyond_what_is_kept, BLOCK, .set_up = enough_is_kept, .operation = run);
 KILL(block, new_span, BLOCK, .operation = new_span);
 KILL(block, first_of_its_size, BLOCK, .operation = small);
 KILL(block, arena_grows, BLOCK, .operation = grow);

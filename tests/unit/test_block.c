@@ -366,6 +366,70 @@ TEST(large_blocks_give_their_memory_back_and_can_be_had_again)
     CHECK_EQ(block_count(), 0);
 }
 
+#define EIGHTS 30 /* blocks of 8 MB: more than are kept */
+
+static void eights_new(unsigned char **blocks)
+{
+    for (int i = 0; i < EIGHTS; i++) {
+        blocks[i] = new_block(8 * MB);
+        memset(blocks[i], 1, 8 * MB);
+    }
+}
+
+static int from_below(int i)
+{
+    return i;
+}
+
+static int from_above(int i)
+{
+    return EIGHTS - 1 - i;
+}
+
+static int from_both(int i)
+{
+    return i % 2 ? from_above(i / 2) : i / 2;
+}
+
+TEST(what_is_freed_beyond_64_MB_gives_its_memory_back)
+{
+    int (*const order[])(int) = {from_below, from_above, from_both};
+    unsigned char *blocks[EIGHTS];
+    uint64_t before;
+
+    CHECK_EQ(block_free(new_block(1)), 0);
+    before = memory_of_arena();
+    for (unsigned round = 0; round < array_size(order); round++) {
+        eights_new(blocks);
+        CHECK(memory_of_arena() >= EIGHTS * 8 * MB);
+        for (int i = 0; i < EIGHTS; i++)
+            CHECK_EQ(block_free(blocks[order[round](i)]), 0);
+        CHECK(memory_of_arena() <= before + 64 * MB + MB);
+        CHECK(memory_of_arena() >= before + 40 * MB);
+        CHECK(block_check());
+    }
+    CHECK_EQ(block_count(), 0);
+}
+
+/* Else memory would lie idle above, and each new block below would have to have some made for it. */
+TEST(what_was_kept_is_taken_first)
+{
+    unsigned char *blocks[EIGHTS];
+    uint64_t before;
+
+    eights_new(blocks);
+    for (int i = EIGHTS; i-- > 0;)
+        CHECK_EQ(block_free(blocks[i]), 0);
+    before = memory_of_arena();
+    for (int i = 0; i < 5; i++) {
+        blocks[i] = new_block(8 * MB);
+        CHECK(memory_of_arena() <= before + MB);
+    }
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(block_free(blocks[i]), 0);
+    CHECK(memory_of_arena() <= before + MB);
+}
+
 TEST(what_can_never_be_had_is_refused_at_once_and_takes_nothing)
 {
     static const uint64_t sizes[] = {UINT64_C(1) << 40, UINT64_C(1) << 38, SIZE_MAX,
