@@ -28,6 +28,15 @@ _Atomic uint64_t *block_word(const void *address)
     return place < shape->count ? &s->words[place] : NULL;
 }
 
+/* Of the span that it lies in; NULL: in none. */
+static const struct shape *shape_of(const void *block)
+{
+    uint64_t unit = unit_of(block);
+    const struct shape *shape;
+
+    return span_at(unit - unit % SPAN_UNITS, &shape) ? shape : NULL;
+}
+
 /* ---- New ones -------------------------------------------------------------------- */
 
 static int small_new(unsigned class, const struct wish *wish, void **ret)
@@ -236,14 +245,15 @@ int block_inherit(void *block, uint64_t dead_id, enum block_purpose purpose)
 static bool word_free(const struct holder *h, void *block, _Atomic uint64_t *word,
                       uint64_t old)
 {
-    if (word_units(old) > heap_committed() - unit_of(block))
+    if (shape_of(block)) {
+        if (!atomic_compare_exchange_strong(word, &old, 0))
+            return false;
+        span_reopen(block);
+        return true;
+    }
+    if (!word_units(old) || word_units(old) > heap_committed() - unit_of(block))
         return false; /* somebody wrote over it */
-    if (word_units(old))
-        return run_free(h, block, word, old);
-    if (!atomic_compare_exchange_strong(word, &old, 0))
-        return false;
-    span_reopen(block);
-    return true;
+    return run_free(h, block, word, old);
 }
 
 int block_free(void *block)
@@ -306,9 +316,11 @@ size_t block_size(const void *block)
 
     if (word_kind(old) != KIND_USED)
         return 0;
-    if (word_units(old))
-        return min_u64(word_units(old), heap_committed() - unit_of(block)) * UNIT_SIZE;
-    return span_at(unit_of(block) / SPAN_UNITS * SPAN_UNITS, &shape) ? shape->size : 0;
+    /* the span first: what somebody wrote into the word of a block in it is not a length */
+    shape = shape_of(block);
+    return shape
+               ? shape->size
+               : min_u64(word_units(old), heap_committed() - unit_of(block)) * UNIT_SIZE;
 }
 
 uint64_t block_owner(const void *block)

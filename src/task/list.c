@@ -78,8 +78,11 @@ void pool_move_pick(struct pool_shared *p)
 /* What the worker will read of it: all lines at once, while it makes its name known. */
 static void job_prefetch(uint64_t offset)
 {
-    const unsigned char *j = arena.base + offset;
+    const unsigned char *j;
 
+    if (offset >= arena.range)
+        return; /* somebody wrote over it */
+    j = arena.base + offset;
     for (unsigned line = 0; line < offsetof(struct job, next); line += 64)
         __builtin_prefetch(j + line);
     for (unsigned line = 0; line < 192; line += 64)
