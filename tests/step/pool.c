@@ -1,6 +1,8 @@
 /* Pools: their owner is killed, or a worker, or the nursery, whatever it does. */
 #include "kill.h"
 
+#include "broken/programs.h"
+
 #include <piu.h>
 #include <sched.h>
 
@@ -106,12 +108,14 @@ static void maps(void *state)
     goes_on(pool_of_two());
 }
 
-KILL(pool, worker, .size = sizeof(*both), .most = 1000, .inside = ROLE_WORKER,
-     .check = maps);
-KILL(pool, nursery, .size = sizeof(*both), .most = 1000, .inside = ROLE_NURSERY,
-     .check = maps);
-KILL(pool, nursery_not_yet, .size = sizeof(*both), .most = 600, .inside = ROLE_CHILD,
-     .check = maps);
+#define MAPS .size = sizeof(*both), .check = maps
+
+KILL(pool, worker, MAPS, .most = 1000, .inside = ROLE_WORKER);
+KILL(pool, nursery, MAPS, .most = 1000, .inside = ROLE_NURSERY);
+KILL(pool, nursery_not_yet, MAPS, .most = 600, .inside = ROLE_CHILD);
+
+TWIN(pool, worker_named_late, MAPS, .inside = ROLE_WORKER,
+     .instead.worker = worker_named_late);
 
 /* ---- While a worker's place is filled again ------------------------------------------------------ */
 
@@ -139,10 +143,13 @@ static void a_worker_is_killed(void *state)
     goes_on(pool);
 }
 
-KILL(pool, nursery_refills, .size = sizeof(*both), .most = 1000, .inside = ROLE_NURSERY,
-     .waits = true, .check = a_worker_is_killed);
-KILL(pool, worker_not_yet, .size = sizeof(*both), .most = 600, .inside = ROLE_CHILD,
-     .waits = true, .check = a_worker_is_killed);
+#define REFILLS .size = sizeof(*both), .waits = true, .check = a_worker_is_killed
+
+KILL(pool, nursery_refills, REFILLS, .most = 1000, .inside = ROLE_NURSERY);
+KILL(pool, worker_not_yet, REFILLS, .most = 600, .inside = ROLE_CHILD);
+
+TWIN(pool, nursery_forgets_the_unborn, REFILLS, .inside = ROLE_CHILD,
+     .instead.nursery = nursery_forgets_the_unborn);
 
 /* ---- While a task is cancelled --------------------------------------------------------------- */
 
@@ -211,8 +218,14 @@ static void the_nursery_cancels(void *state)
     goes_on(pool);
 }
 
-#define CANCEL .size = sizeof(struct begun), .most = 1000, .waits = true
+#define CANCELS .size = sizeof(struct begun), .waits = true
 
-KILL(pool, worker_cancelled, CANCEL, .inside = ROLE_WORKER,
+KILL(pool, worker_cancelled, CANCELS, .most = 1000, .inside = ROLE_WORKER,
      .check = a_worker_in_it_is_cancelled);
-KILL(pool, nursery_cancels, CANCEL, .inside = ROLE_NURSERY, .check = the_nursery_cancels);
+KILL(pool, nursery_cancels, CANCELS, .most = 1000, .inside = ROLE_NURSERY,
+     .check = the_nursery_cancels);
+
+TWIN(pool, nursery_forgets_cancels, CANCELS, .inside = ROLE_NURSERY,
+     .check = the_nursery_cancels, .instead.nursery = nursery_forgets_cancels);
+TWIN(pool, nursery_is_outlived, CANCELS, .inside = ROLE_NURSERY,
+     .check = the_nursery_cancels, .instead.nursery = nursery_is_outlived);

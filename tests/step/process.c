@@ -1,6 +1,8 @@
 /* Processes whose starter is killed, or they themselves: nothing of them is left. */
 #include "kill.h"
 
+#include "broken/programs.h"
+
 #include <piu.h>
 
 struct state {
@@ -85,3 +87,19 @@ static void its_end_is_told(void *state)
 
 KILL(process, child, .size = sizeof(struct state), .inside = ROLE_CHILD, .most = 4000,
      .check = its_end_is_told);
+
+static void a_claim_for_ever(void *state)
+{
+    struct child child;
+    int r = child_fork_claimed_for_ever(&child, "child", false);
+
+    if (r == 1)
+        child_end(use_the_lock(state));
+    CHECK_EQ(r, 0);
+    CHECK_EQ(child_join_claimed_for_ever(&child, PIU_FOREVER), 0);
+    child_done(&child);
+    nothing_is_left(state);
+}
+
+TWIN(process, child_claimed_for_ever, .size = sizeof(struct state), .inside = ROLE_CHILD,
+     .check = a_claim_for_ever);

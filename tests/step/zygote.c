@@ -1,6 +1,8 @@
 /* The zygote: it is killed, or its starter, or the child before it is a member. */
 #include "kill.h"
 
+#include "broken/programs.h"
+
 #include <piu.h>
 
 struct state {
@@ -71,8 +73,11 @@ static void starts_are_told(void *state)
     in_a_starter(start_and_join, state);
 }
 
-KILL(zygote, starts, START, .most = 2000, .inside = ROLE_ZYGOTE,
-     .check = starts_are_told);
+#define STARTS START, .inside = ROLE_ZYGOTE, .check = starts_are_told
+
+KILL(zygote, starts, STARTS, .most = 2000);
+
+TWIN(zygote, speaks_for_the_child, STARTS, .instead.zygote = zygote_speaks_for_the_child);
 
 /* ---- Its child, from the fork on ---------------------------------------------------------------- */
 

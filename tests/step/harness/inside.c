@@ -98,9 +98,9 @@ static _Noreturn void hangman_main(void)
 
 /* ---- The survivor ---------------------------------------------------------------------------- */
 
-void victims_inside_begin(void)
+void victims_inside_begin(const struct instead *programs)
 {
-    roles_new();
+    roles_new(programs);
     inside = test_shared(sizeof(*inside));
     hangman = role_fork();
     CHECK(hangman >= 0);

@@ -3,6 +3,8 @@
 
 #include "os/coverage.h"
 #include "shm/block.h"
+#include "shm/life.h"
+#include "shm/slot.h"
 
 #include <piu.h>
 
@@ -51,6 +53,20 @@ unsigned kill_living(void)
     return members;
 }
 
+/* Slots for children of ours that never came; those of the dead are taken again. */
+static unsigned own_claims(void)
+{
+    unsigned claims = 0;
+
+    for (uint32_t slot = 1; slot < slots_end(); slot++) {
+        uint64_t life = atomic_load(&slot_record(slot)->life);
+
+        claims +=
+            life_state(life) == MEMBER_CLAIMED && life_pid(life) == (uint32_t)getpid();
+    }
+    return claims;
+}
+
 void kill_all_end(void)
 {
     kill_orphans_end();
@@ -58,6 +74,7 @@ void kill_all_end(void)
         member_sweep_dead(true);
     while (kill_living() != 1 && sched_yield() == 0);
     CHECK(block_check());
+    CHECK_EQ(own_claims(), 0);
 }
 
 /* ---- Begin ------------------------------------------------------------------------------- */
@@ -93,7 +110,7 @@ static void begin(void)
     CHECK_EQ(access(kill_idle_program(), X_OK), 0);
     CHECK(victims_begin(&job.trace, &job.other_trace));
     if (job.c->inside)
-        victims_inside_begin();
+        victims_inside_begin(&job.c->instead);
 }
 
 /* Waiting for what does not come teaches a thread not to spin; its children inherit that. */

@@ -20,7 +20,8 @@
  * With `then` there is a second victim, too: when A is dead, B is killed after its m-th of `then`.
  * With `inside` the check does it all, and one of the processes that piu itself starts meanwhile is
  * killed: the first that is what `inside` says; with `waits` only once victim_inside_opens().
- * With `twin` the structure is broken on purpose, and there must be a violation.
+ * With `twin` the structure is broken on purpose, and there must be a violation; `instead` names
+ * broken programs for the processes that piu starts.
  */
 #ifndef STEP_KILL_H
 #define STEP_KILL_H
@@ -32,6 +33,16 @@
 #include <time.h>
 
 #define KILL_PEERS 4
+
+struct pool_shared;
+struct zygote;
+
+/* What runs in place of piu's own; NULL: its own does. */
+struct instead {
+    void (*nursery)(struct pool_shared *p);
+    void (*worker)(struct pool_shared *p, unsigned place);
+    void (*zygote)(struct zygote *z);
+};
 
 struct kill_case {
     const char *structure, *name;
@@ -52,6 +63,7 @@ struct kill_case {
     bool stranger; /* the victim is not a member before `prepare` */
     bool fresh;
     bool twin;
+    struct instead instead;
     double weight; /* of its part in a budget */
     struct kill_case *next;
 };

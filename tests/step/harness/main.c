@@ -55,7 +55,8 @@ static _Noreturn void points_instead(char **argv)
 static bool is_as_wanted(const struct kill_case *c, const struct kill_count *count)
 {
     return (count->violations > 0) == c->twin && count->troubles == 0 &&
-           (count->kills + count->pairs > 0 || *plan.stop || clock_now() >= plan.until);
+           (count->kills + count->pairs + count->violations > 0 || *plan.stop ||
+            clock_now() >= plan.until);
 }
 
 static void case_run(const struct kill_case *c)

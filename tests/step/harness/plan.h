@@ -20,9 +20,10 @@ struct kill_plan {
 #define SHARES_MOST 64
 
 struct kill_count {
-    _Atomic size_t points; /* instructions of all shares */
-    _Atomic size_t size;   /* points, or pairs, that there are */
-    _Atomic size_t kills, pairs, missed, violations;
+    _Atomic size_t points;               /* instructions of all shares */
+    _Atomic size_t size;                 /* points, or pairs, that there are */
+    _Atomic size_t kills, pairs, missed; /* that went well, and ways that were others */
+    _Atomic size_t violations;
     _Atomic size_t troubles;          /* of the harness's own: no proof of anything */
     _Atomic size_t next[SHARES_MOST]; /* by share: where to go on behind a violation */
 };

@@ -66,7 +66,7 @@ static void structure_end(const struct kill_case *c)
 static void twin_print(const char *name, const struct kill_count *count, bool caught)
 {
     printf("%-7s %-52s after %zu kills\n", caught ? "caught" : "FAILED", name,
-           count->kills + count->pairs);
+           count->kills + count->pairs + count->violations);
 }
 
 static void case_print(const char *name, bool of_two, const struct kill_count *count,

@@ -6,9 +6,11 @@
 #include "task/offspring.h"
 
 static _Atomic int *wanted;
+static struct instead instead;
 
-void roles_new(void)
+void roles_new(const struct instead *programs)
 {
+    instead = *programs;
     wanted = test_shared(sizeof(*wanted));
 }
 
@@ -48,6 +50,8 @@ _Noreturn void __wrap_nursery_main(struct pool_shared *p);
 _Noreturn void __wrap_nursery_main(struct pool_shared *p)
 {
     become(ROLE_NURSERY);
+    if (instead.nursery)
+        instead.nursery(p);
     __real_nursery_main(p);
 }
 
@@ -56,6 +60,8 @@ _Noreturn void __wrap_worker_main(struct pool_shared *p, unsigned place);
 _Noreturn void __wrap_worker_main(struct pool_shared *p, unsigned place)
 {
     become(ROLE_WORKER);
+    if (instead.worker)
+        instead.worker(p, place);
     __real_worker_main(p, place);
 }
 
@@ -64,5 +70,7 @@ _Noreturn void __wrap_zygote_main(struct zygote *z);
 _Noreturn void __wrap_zygote_main(struct zygote *z)
 {
     become(ROLE_ZYGOTE);
+    if (instead.zygote)
+        instead.zygote(z);
     __real_zygote_main(z);
 }

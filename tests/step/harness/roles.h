@@ -2,11 +2,12 @@
 #ifndef STEP_ROLES_H
 #define STEP_ROLES_H
 
-#include "victim.h"
+#include "kill.h"
 
 #include <sys/types.h>
 
-void roles_new(void);                /* shared, before any of them is there */
+/* Before any of them is there; what they are to run. */
+void roles_new(const struct instead *programs);
 void role_is_wanted(enum role role); /* the next that becomes this; ROLE_NONE: nobody */
 
 /* In the one that becomes it: inside.c, victim_points.c. */

@@ -66,7 +66,9 @@ struct inside_order {
     enum death how;
 };
 
-void victims_inside_begin(void); /* once, before the survivor is a member */
+struct instead;
+/* Once, before the survivor is a member. */
+void victims_inside_begin(const struct instead *programs);
 void victim_inside(const struct inside_order *order, const struct trace *t);
 /* By any process.  A ROLE_CHILD is the next to be forked; the others are there, and rest. */
 void victim_inside_opens(void);

@@ -238,9 +238,9 @@ void victim_die(struct victim *v, enum death how)
 
 /* ---- One that is inside ------------------------------------------------------------------------ */
 
-void victims_inside_begin(void)
+void victims_inside_begin(const struct instead *programs)
 {
-    roles_new();
+    roles_new(programs);
 }
 
 bool victim_is_hangman(pid_t pid)
