@@ -158,7 +158,7 @@ static void after_fork_in_starter(void)
     member_witness_close(bequest_witness);
     witness_forget();
     if (fork_has_entered)
-        ledger_mine_leave();
+        ledger_mine_leave_in_starter();
     if (bequest)
         bequests_give_back();
 }
@@ -183,6 +183,7 @@ static void after_fork_in_child(void)
     struct handle_table *t;
     bool taken;
 
+    ledger_mine_leave_in_child();
     if (!b)
         return;
     t = handles_enter();

@@ -14,42 +14,91 @@
 struct ledger ledger_mine;
 
 /*
- * 1 while a thread of this process is at ledger_mine, or forks: a child must find it whole.  Wiped,
- * so the child finds it free.
+ * Who is at ledger_mine: a child must find it whole.
+ *
+ *    63..16 thread that changes it; 0: none   15..0 forks that copy it
+ *
+ * Forks bar changes and not each other: one may stand in a handler of another library's that waits
+ * for another.  So a fork waits for a change only, which runs nobody else's code; and not for that
+ * of its own thread, which a signal handler that forks has interrupted.  Wiped, so the child finds
+ * it free.
  */
-static _Atomic uint32_t *busy;
+static _Atomic uint64_t *turns;
+static _Atomic uint32_t changes_waiting;
 
-#define PATIENCE (100 * MSEC)
+#define PATIENCE \
+    (100 * MSEC) /* of a fork with a change that waits for another fork's end */
 
-static bool mine_try(void)
+#define FORKS_BITS 16
+
+/* The calling thread, by the address of something of its own: an id would be a system call. */
+static uint64_t change_by_me(void)
 {
-    uint32_t idle = 0;
+    static _Thread_local char here;
 
-    return atomic_compare_exchange_strong(busy, &idle, 1);
+    return (uint64_t)(uintptr_t)&here << FORKS_BITS;
+}
+
+static bool change_try(uint64_t mine)
+{
+    uint64_t idle = 0;
+
+    return atomic_compare_exchange_strong(turns, &idle, mine);
 }
 
 void ledger_mine_enter(void)
 {
-    while (!mine_try())
-        sched_yield();
-}
+    uint64_t mine = change_by_me();
 
-/* Not for ever: the fork may come from a signal handler that interrupted whoever has it. */
-bool ledger_mine_enter_to_fork(void)
-{
-    int64_t deadline = deadline_after(PATIENCE);
-
-    while (!mine_try()) {
-        if (deadline_left(deadline) == 0)
-            return false;
+    if (likely(change_try(mine)))
+        return;
+    atomic_fetch_add(&changes_waiting, 1);
+    while (!change_try(mine))
         sched_yield();
-    }
-    return true;
+    atomic_fetch_sub(&changes_waiting, 1);
 }
 
 void ledger_mine_leave(void)
 {
-    atomic_store(busy, 0);
+    atomic_store(turns, 0); /* there are no forks while there is a change */
+}
+
+/* With many that fork, there would never be none for a change to come in between. */
+static void let_changes_go_first(void)
+{
+    int64_t deadline = deadline_after(PATIENCE);
+
+    while (atomic_load(&changes_waiting) && deadline_left(deadline))
+        sched_yield();
+}
+
+bool ledger_mine_enter_to_fork(void)
+{
+    uint64_t mine = change_by_me(), seen;
+
+    if (atomic_load(turns) == mine)
+        return false;
+    let_changes_go_first();
+    seen = atomic_load(turns);
+    do {
+        while (seen >> FORKS_BITS) {
+            sched_yield();
+            seen = atomic_load(turns);
+        }
+    } while (!atomic_compare_exchange_weak(turns, &seen, seen + 1));
+    return true;
+}
+
+void ledger_mine_leave_in_starter(void)
+{
+    atomic_fetch_sub(turns, 1);
+}
+
+/* Of what its starter's threads were at, nothing goes on here. */
+void ledger_mine_leave_in_child(void)
+{
+    atomic_store(&changes_waiting, 0);
+    atomic_store(turns, 0);
 }
 
 /* ---- Entries ------------------------------------------------------------------------------ */
@@ -349,13 +398,13 @@ uint64_t ledgers_count(void)
 
 /* ---- Before main() ------------------------------------------------------------------------- */
 
-static _Atomic uint32_t not_wiped;
+static _Atomic uint64_t not_wiped;
 
 /* Before bequest.c's, whose handlers for fork take the turn. */
 __attribute__((constructor(102))) static void ledger_open(void)
 {
     void *page;
 
-    busy = wiped_new(4096, &page) == 0 ? page : &not_wiped;
+    turns = wiped_new(4096, &page) == 0 ? page : &not_wiped;
     block_on_orphan(BLOCK_LEDGER, ledger_orphan);
 }

@@ -44,10 +44,13 @@ static inline bool entry_names_cell(uint64_t value)
 
 int ledger_begin(void); /* the caller has a ledger, if empty.  -ENOMEM */
 
-/* One thread of this process at a time at ledger_mine, or in a fork that copies it. */
+/* One thread of this process at a time changes ledger_mine, or any number fork and copy it. */
 void ledger_mine_enter(void);
-bool ledger_mine_enter_to_fork(void); /* false: whoever has it keeps it */
 void ledger_mine_leave(void);
+/* false: the caller's own thread is just changing it, below a signal handler. */
+bool ledger_mine_enter_to_fork(void);
+void ledger_mine_leave_in_starter(void);
+void ledger_mine_leave_in_child(void);
 
 /* In there: of ledger_mine; NULL: no such. */
 ledger_entry *ledger_entry_at(uint32_t number);
