@@ -88,31 +88,39 @@ static void unbar_joining(bool barred)
         atomic_store(&member_self->joining, 0);
 }
 
+struct forks_bar member_bar_forks(void)
+{
+    struct forks_bar bar;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &bar.cancel); /* as in member_join() */
+    bar.barred = bar_joining();
+    return bar;
+}
+
+void member_unbar_forks(struct forks_bar bar)
+{
+    unbar_joining(bar.barred);
+    pthread_setcancelstate(bar.cancel, NULL);
+}
+
 int member_witness(int *ret_fd)
 {
-    int cancel, r;
-    bool barred;
+    struct forks_bar bar = member_bar_forks();
+    int r = witness_open_ahead(ret_fd);
 
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* as in member_join() */
-    barred = bar_joining();
-    r = witness_open_ahead(ret_fd);
-    unbar_joining(barred);
-    pthread_setcancelstate(cancel, NULL);
+    member_unbar_forks(bar);
     return r;
 }
 
 void member_witness_close(int fd)
 {
-    int cancel;
-    bool barred;
+    struct forks_bar bar;
 
     if (fd < 0)
         return;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-    barred = bar_joining();
+    bar = member_bar_forks();
     witness_close_ahead(fd);
-    unbar_joining(barred);
-    pthread_setcancelstate(cancel, NULL);
+    member_unbar_forks(bar);
 }
 
 static _Thread_local bool fork_bars_joining;

@@ -180,6 +180,16 @@ void member_claim_child(uint64_t id, pid_t pid);
 /* The caller only does what others ask it to: see member_is_alone(). */
 void member_set_idle(void);
 /*
+ * No thread of this process forks between the two: what is opened there can be noted before a child
+ * has a copy.  Short, and not below each other.
+ */
+struct forks_bar {
+    bool barred;
+    int cancel;
+};
+struct forks_bar member_bar_forks(void);
+void member_unbar_forks(struct forks_bar bar);
+/*
  * Before the fork: what the child needs and would be slow to make.  The starter closes its
  * descriptor behind the fork, by member_witness_close().
  */

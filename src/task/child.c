@@ -4,6 +4,7 @@
 #include "os/fd.h"
 #include "os/machine.h"
 #include "os/pidfd.h"
+#include "task/ahead.h"
 #include "task/life_pipe.h"
 
 #include <signal.h>
@@ -120,7 +121,7 @@ void child_be(uint64_t id, int witness)
 
 int child_fork(struct child *ret, const char *name, bool bound)
 {
-    cleanup(fd_done) int life = -1;
+    cleanup(ahead_done) int life = -1;
     int witness;
     struct child c;
     int r = bound ? life_pipe_for_child(&life) : 0;
@@ -146,7 +147,7 @@ int child_fork(struct child *ret, const char *name, bool bound)
         child_be(c.id, witness);
         return 1;
     }
-    life = fd_close(life);
+    ahead_close(take_fd(&life));
     r = child_watch(&c, c.pid);
     if (r == 0)
         *ret = c;

@@ -1,6 +1,7 @@
 #include "task/exec.h"
 
 #include "os/fd.h"
+#include "task/ahead.h"
 #include "task/life_pipe.h"
 
 #include <signal.h>
@@ -135,6 +136,6 @@ int exec_start(struct child *ret, const char *name, const char *const *argv, boo
         member_witness_close(witness); /* exec would */
         r = launch_prepared(ret, &l);
     }
-    fd_close(l.life);
+    ahead_close(l.life);
     return r;
 }

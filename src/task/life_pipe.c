@@ -1,6 +1,7 @@
 #include "task/life_pipe.h"
 
 #include "os/fd.h"
+#include "task/ahead.h"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -69,18 +70,29 @@ static int pipe_new(uint64_t *ret)
     return 0;
 }
 
+static int pipe_begin(uint64_t word)
+{
+    uint64_t fresh;
+    int r = pipe_new(&fresh);
+
+    /* what another thread has made meanwhile is as good; what was inherited goes */
+    if (r == 0)
+        pipe_done(atomic_compare_exchange_strong(&ends, &word, fresh) ? word : fresh);
+    return r;
+}
+
 int life_pipe_open(int *ret_read_end)
 {
     uint64_t word = atomic_load(&ends);
-    uint64_t fresh;
-    int r;
 
     if (ends_owner(word) != getpid()) {
-        r = pipe_new(&fresh);
+        /* a child that had the write end, and did not know, would keep the daemons alive */
+        struct forks_bar bar = member_bar_forks();
+        int r = pipe_begin(word);
+
+        member_unbar_forks(bar);
         if (r < 0)
             return r;
-        /* what another thread has made meanwhile is as good; what was inherited goes */
-        pipe_done(atomic_compare_exchange_strong(&ends, &word, fresh) ? word : fresh);
         word = atomic_load(&ends);
     }
     *ret_read_end = read_end_of(word);
@@ -91,6 +103,14 @@ int life_pipe_for_child(int *ret_fd)
 {
     int read_end;
     int r = life_pipe_open(&read_end);
+    struct forks_bar bar;
 
-    return r < 0 ? r : fd_life_open(read_end, ret_fd);
+    if (r < 0)
+        return r;
+    bar = member_bar_forks();
+    r = fd_life_open(read_end, ret_fd);
+    if (r == 0)
+        ahead_note(*ret_fd);
+    member_unbar_forks(bar);
+    return r;
 }

@@ -3,6 +3,7 @@
 #include "os/fd.h"
 #include "os/futex.h"
 #include "os/pidfd.h"
+#include "task/ahead.h"
 #include "task/life_pipe.h"
 #include "task/offspring.h"
 #include "task/turn.h"
@@ -49,22 +50,39 @@ static int zygote_fork(struct zygote *z, int other_end)
     return r;
 }
 
-static int zygote_new(void)
+/* Ours, and two of the zygote's: its own end, and one of the life pipe for its children. */
+static int sockets_open(int read_end, int *ret_here, int *ret_there, int *ret_life)
 {
-    cleanup(fd_done) int here = -1, there = -1, life = -1;
-    struct zygote z = {.sigchld = -1};
-    int ends[2], read_end;
-    int r = life_pipe_open(&read_end);
+    int ends[2];
+    int r = fd_socket_pair(ends);
 
-    if (r == 0)
-        r = fd_socket_pair(ends);
     if (r < 0)
         return r;
-    here = ends[0];
-    there = ends[1];
-    life = fcntl(read_end, F_DUPFD_CLOEXEC, 0);
-    if (life < 0)
+    *ret_here = ends[0];
+    ahead_note(*ret_there = ends[1]);
+    *ret_life = fcntl(read_end, F_DUPFD_CLOEXEC, 0);
+    if (*ret_life < 0)
         return -errno;
+    ahead_note(*ret_life);
+    return 0;
+}
+
+static int zygote_new(void)
+{
+    cleanup(fd_done) int here = -1;
+    cleanup(ahead_done) int there = -1, life = -1;
+    struct zygote z = {.sigchld = -1};
+    struct forks_bar bar;
+    int read_end;
+    int r = life_pipe_open(&read_end);
+
+    if (r < 0)
+        return r;
+    bar = member_bar_forks();
+    r = sockets_open(read_end, &here, &there, &life);
+    member_unbar_forks(bar);
+    if (r < 0)
+        return r;
     z.socket = there;
     z.life = life;
     r = zygote_fork(&z, here);

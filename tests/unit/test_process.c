@@ -5,6 +5,7 @@
 #include "task/process.h"
 #include "waits.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -902,6 +903,41 @@ TEST(a_child_that_execs_is_noticed_though_another_thread_forked_while_it_was_sta
     CHECK_EQ(piu_lock_release(&overtaken->lock), 0);
     kill_and_close(&both[0]);
     kill_and_close(&both[1]);
+}
+
+static int count_pipes(void *unused)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int count = 0;
+
+    (void)unused;
+    for (const struct dirent *entry; (entry = readdir(dir));) {
+        char target[64] = "";
+
+        if (readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1) > 0)
+            count += strncmp(target, "pipe:", 5) == 0;
+    }
+    closedir(dir);
+    return count;
+}
+
+TEST(a_child_has_nothing_of_the_life_pipe_though_another_thread_was_starting_a_daemon)
+{
+    struct piu_process first = {.target = count_pipes};
+    struct piu_process both[] = {{.target = sleep_on, .daemon = true},
+                                 {.target = count_pipes}};
+    int pipes = run_alone(&first), found;
+
+    if (!forks_overtake())
+        SKIP("forks of this C library wait for each other");
+    overtaken = piu_shared_new(1, sizeof(*overtaken));
+    CHECK(overtaken);
+    CHECK_EQ(pthread_atfork(be_overtaken, NULL, NULL), 0);
+    test_threads(2, start_overtaken, both);
+    CHECK_EQ(piu_process_join(&both[1], PIU_FOREVER), 0);
+    CHECK_EQ(piu_process_exitcode(&both[1], &found), 0);
+    CHECK_EQ(found, pipes);
+    kill_and_close(&both[0]);
 }
 
 TEST(thousands_of_starts_use_the_slots_again)
