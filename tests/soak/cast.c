@@ -1,4 +1,5 @@
 #include "cast.h"
+#include "slow.h"
 
 #include <dirent.h>
 #include <malloc.h>
@@ -91,6 +92,7 @@ void actor_bury(struct actor *a)
     int64_t begin = clock_ns(), took;
     int status;
 
+    slow_await_end(a);
     waitpid(atomic_load(&a->pid), &status, 0);
     took = clock_ns() - begin;
     if (took > atomic_load(&ledger->teardown))
