@@ -327,8 +327,8 @@ enum piu_semaphore_flags {
 };
 
 /*
- * At most INT32_MAX units (-EINVAL; a release beyond: -EOVERFLOW).  With flags: -EFAULT
- * for a private address, and
+ * At most INT32_MAX units (-EINVAL, as for a place that is not aligned; a release beyond:
+ * -EOVERFLOW).  With flags: -EFAULT for a private address, and
  * - units of a member that died come back, at the next acquire that finds none or release by
  *   one who holds none: as many as it held, but never more than make, with what is there and
  *   what living members hold, the initial value;
@@ -399,6 +399,7 @@ struct piu_barrier {
     alignas(64) uint64_t opaque[16];
 };
 
+/* -EINVAL: no parties, or a place that is not aligned. */
 int piu_barrier_init(struct piu_barrier *b, unsigned parties);
 /*
  * 0 when all parties have come; it can be used again at once.  *ret_index (may be NULL)
@@ -567,8 +568,12 @@ struct piu_pool_keywords {
  */
 #define piu_pool_new(...) piu_pool_create(PIU_KEYWORDS(piu_pool_keywords, __VA_ARGS__))
 struct piu_pool *piu_pool_create(const struct piu_pool_keywords *keywords);
-struct piu_pool *piu_pool_free(struct piu_pool *pool); /* terminate, join, free */
-int piu_pool_close(struct piu_pool *pool);             /* no more tasks: -ESHUTDOWN */
+/*
+ * Terminate, join, free.  Waits of other threads for its results end; no other thread may begin a
+ * call with the pool once this has begun.
+ */
+struct piu_pool *piu_pool_free(struct piu_pool *pool);
+int piu_pool_close(struct piu_pool *pool);     /* no more tasks: -ESHUTDOWN */
 int piu_pool_terminate(struct piu_pool *pool); /* stop now; pending results: -ECANCELED */
 /* -EBUSY unless closed or terminated */
 int piu_pool_join(struct piu_pool *pool, int64_t timeout);

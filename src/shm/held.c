@@ -6,8 +6,12 @@
 
 #include <sched.h>
 
-/* All entries the same for so long: nobody is at them. */
+/*
+ * All entries the same for so long, in looks at them: nobody is at them.  Of the time between two
+ * looks no more counts than LOOK_MOST: when the process was stopped, so were those who are at them.
+ */
 #define STANDSTILL (1 * SEC)
+#define LOOK_MOST  (10 * MSEC)
 
 int holder_get(struct holder *ret)
 {
@@ -88,7 +92,8 @@ static struct held *held_choose(struct member *m, uint64_t into)
 
 struct look { /* at all entries of a member */
     uint64_t seen;
-    int64_t deadline; /* of seeing the same */
+    int64_t last;  /* when */
+    int64_t stood; /* ns for which it was the same */
 };
 
 /*
@@ -97,14 +102,17 @@ struct look { /* at all entries of a member */
  */
 static bool held_stands_still(const struct member *m, struct look *look)
 {
+    int64_t now = clock_now(), passed = now - look->last;
     uint64_t seen = 1;
 
     for (unsigned i = 0; i < HELD_ENTRIES; i++)
         seen =
             seen * 31 + (atomic_load(&m->held[i].block) ^ atomic_load(&m->held[i].into));
+    look->stood += passed < LOOK_MOST ? passed : LOOK_MOST;
+    look->last = now;
     if (seen != look->seen)
-        *look = (struct look){seen, deadline_after(STANDSTILL)};
-    return deadline_left(look->deadline) == 0;
+        *look = (struct look){.seen = seen, .last = now};
+    return look->stood >= STANDSTILL;
 }
 
 void held_take(const struct holder *h, uint64_t block, uint64_t into)

@@ -330,7 +330,8 @@ int piu_barrier_wait(struct piu_barrier *b, unsigned *ret_index, int64_t timeout
 int piu_barrier_init(struct piu_barrier *b, unsigned parties)
 {
     uint64_t who;
-    int r = parties ? member_uses(b, sizeof(*b), &who) : -EINVAL;
+    bool is_one = parties && (uintptr_t)b % alignof(struct barrier) == 0;
+    int r = is_one ? member_uses(b, sizeof(*b), &who) : -EINVAL;
 
     if (r < 0)
         return r;

@@ -65,7 +65,8 @@ int piu_semaphore_init(struct piu_semaphore *s, unsigned value, unsigned flags)
     uint64_t who;
     int r = flags ? member_uses(s, sizeof(*s), &who) : member_looks(s);
 
-    if (value > VALUE_MAX || flags & ~(unsigned)(PIU_BOUNDED | PIU_RECOVER))
+    if (value > VALUE_MAX || (uintptr_t)s % alignof(struct semaphore) ||
+        flags & ~(unsigned)(PIU_BOUNDED | PIU_RECOVER))
         return -EINVAL;
     if (r < 0)
         return r;

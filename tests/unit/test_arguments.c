@@ -251,6 +251,8 @@ TEST(kinds_sizes_and_counts_that_cannot_be_are_refused)
     CHECK_EQ(piu_hold_new(&hold, PIU_KIND_MEMORY, SIZE_MAX), -ENOMEM);
     CHECK_EQ(piu_hold_new(&hold, PIU_KIND_BARRIER, 1), -EINVAL);
     CHECK_EQ(piu_barrier_init(b, 0), -EINVAL);
+    CHECK_EQ(piu_barrier_init((void *)((char *)b + 8), 2), -EINVAL);
+    CHECK_EQ(piu_semaphore_init((void *)((char *)s + 8), 1, 0), -EINVAL);
     CHECK_EQ(piu_semaphore_init(s, UINT_MAX, 0), -EINVAL);
     CHECK_EQ(piu_semaphore_init(s, 1, UINT_MAX), -EINVAL);
     CHECK(piu_queue_put(q, &byte, SIZE_MAX, PIU_NOW) < 0);

@@ -269,6 +269,67 @@ TEST(entries_that_were_written_over_and_look_used_bar_it_not_for_ever)
     CHECK_EQ(block_free_from(from + 1), 0);
 }
 
+struct crowd {
+    _Atomic uint64_t id, offset, into;
+    _Atomic bool goes_on;
+};
+
+/* As a thread does that has given its block away. */
+static void *leave_the_sixth(void *argument)
+{
+    struct crowd *crowd = argument;
+
+    test_wait_until(crowd->goes_on);
+    member_of(crowd->id)->held[5].block = 0;
+    return NULL;
+}
+
+static void come_as_one_too_many(struct crowd *crowd)
+{
+    struct member *m;
+    pthread_t other;
+    uint64_t who;
+
+    CHECK_EQ(member_who(&who), 0);
+    m = member_of(who & ID_MASK);
+    CHECK_EQ(pthread_create(&other, NULL, leave_the_sixth, crowd), 0);
+    for (unsigned i = 0; i < HELD_ENTRIES; i++) {
+        m->held[i].block = crowd->offset;
+        m->held[i].into = crowd->into;
+    }
+    crowd->id = who & ID_MASK;
+    CHECK_EQ(block_new_into(64,
+                            (_Atomic uint64_t *)(void *)(arena.base + crowd->into) + 1,
+                            &(void *){NULL}),
+             0);
+    CHECK_EQ(m->held[0].block, crowd->offset);
+    CHECK_EQ(pthread_join(other, NULL), 0);
+    _exit(0);
+}
+
+TEST(a_thread_takes_no_entry_of_a_living_one_because_the_process_was_stopped)
+{
+    _Atomic uint64_t *from = new_family(2 * sizeof(*from));
+    struct crowd *crowd = test_shared(sizeof(*crowd));
+    struct timespec long_enough = {.tv_sec = 1, .tv_nsec = 200000000};
+    void *block;
+    pid_t child;
+
+    CHECK_EQ(block_new_into(64, from, &block), 0);
+    crowd->offset = arena_offset(block);
+    crowd->into = arena_offset(from);
+    child = child_start({ come_as_one_too_many(crowd); });
+    test_wait_until(crowd->id && member_of(crowd->id)->held_overflow);
+    stop(child);
+    nanosleep(&long_enough, NULL); /* shorter: it proves less, and holds */
+    crowd->goes_on = true;
+    CHECK_EQ(kill(child, SIGCONT), 0);
+    CHECK_EQ(child_wait(child), 0);
+    member_sweep_dead(false);
+    CHECK_EQ(block_free_from(from), 0);
+    CHECK_EQ(block_free_from(from + 1), 0);
+}
+
 struct orphans {
     _Atomic int count;
     _Atomic uint64_t block;
