@@ -2,15 +2,13 @@
 #include "job.h"
 
 /* Of all the places that there are. */
-static size_t many_of(size_t all, bool slow)
+static size_t many_of(size_t all)
 {
     size_t most = job.c->most, budget = job.plan->budget;
     size_t many = most && most < all ? most : all;
 
     job.count->size = many;
-    if (budget && budget < many)
-        many = slow ? budget / 8 + 1 : budget;
-    return many;
+    return budget && budget < many ? budget : many;
 }
 
 /* ---- The harness's own child ---------------------------------------------------------- */
@@ -55,7 +53,7 @@ void all_alone(void)
     size_t many;
 
     record();
-    many = many_of(*last + 1, job.c->fresh);
+    many = many_of(*last + 1);
     if (job.plan->at != SIZE_MAX) {
         all_at(job.plan->at < *last ? job.plan->at : *last, 0);
         return;
@@ -92,7 +90,7 @@ void all_inside(void)
         run_inside(job.plan->at);
         return;
     }
-    many = many_of(all, true);
+    many = many_of(all);
     for (size_t i; share_next(many, &i);) {
         kill_now.how = inside_death(i / job.plan->shares);
         run_inside(places[spread(i, all - 1)]);

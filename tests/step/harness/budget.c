@@ -51,10 +51,16 @@ static void weigh_by_grids(void)
     }
 }
 
+/* A new family each time, processes to be started, or steps that a tracer is woken at. */
+static bool is_slow(const struct kill_case *c)
+{
+    return c->fresh || c->inside || c->forks;
+}
+
 static void weigh_alike(void)
 {
     for (struct kill_case *c = NULL; (c = case_next(c));) {
-        c->weight = case_is_extra(c) ? 0 : 1;
+        c->weight = case_is_extra(c) ? 0 : left.kills && is_slow(c) ? 0.125 : 1;
         left.weight += c->weight;
     }
 }
