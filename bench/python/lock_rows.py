@@ -1,6 +1,5 @@
 """Locks, and a shared value under its lock."""
 
-import functools
 import time
 
 import library
@@ -64,7 +63,7 @@ def value_add(context, count=100_000):
 BOTH = 'piu', 'stdlib'
 ROWS = Part('lock: acquire and release', (
     Row('pair of calls', 'ns', library.each(pair, *BOTH), at_most(1.15, 'stdlib')),
-    *(Row(f'pair of {kind}', 'ns', library.each(functools.partial(pair, kind=kind), *BOTH),
+    *(Row(f'pair of {kind}', 'ns', library.each(pair, *BOTH, kind=kind),
           at_most(1.15, 'stdlib')) for kind in ('RLock', 'Semaphore', 'BoundedSemaphore')),
     Row('with lock', 'ns', library.each(with_statement, *BOTH), at_most(0.5, 'stdlib')),
     Row('contended by two', 'ns', library.each(contended, *BOTH), faster(2, 'stdlib')),

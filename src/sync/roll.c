@@ -2,9 +2,7 @@
 
 #include "shm/block.h"
 
-#define PART_SIZE \
-    UINT64_C(512) /* of the first; each one has twice the size of the last */
-#define PARTS 12  /* 131,000 entries */
+#define PARTS 12 /* 131,000 entries */
 
 static uint64_t part_size(unsigned number)
 {
@@ -65,7 +63,7 @@ struct roll_entry *roll_first(struct roll_walk *walk, const roll_word *roll)
     return roll_next(walk);
 }
 
-struct roll_entry *roll_find(const roll_word *roll, uint64_t who)
+struct roll_entry *roll_search(const roll_word *roll, uint64_t who)
 {
     struct roll_walk walk;
     struct roll_entry *e;

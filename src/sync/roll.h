@@ -20,6 +20,9 @@
 
 #include "shm/member.h"
 
+#define PART_SIZE \
+    UINT64_C(512) /* of the first; each one has twice the size of the last */
+
 typedef _Atomic uint64_t roll_word; /* offset of the first part; 0: none yet */
 
 struct roll_entry {
@@ -54,7 +57,7 @@ struct roll_walk {
 struct roll_entry *roll_first(struct roll_walk *walk, const roll_word *roll);
 struct roll_entry *roll_next(struct roll_walk *walk);
 
-struct roll_entry *roll_find(const roll_word *roll, uint64_t who); /* NULL: none */
+struct roll_entry *roll_search(const roll_word *roll, uint64_t who);
 struct roll_entry *roll_entry_at(uint64_t offset);     /* NULL: none can be there */
 struct roll_entry *roll_vacant(const roll_word *roll); /* NULL: all are taken */
 int roll_grow(roll_word *roll);                        /* -ENOMEM */
@@ -66,6 +69,20 @@ void roll_put(struct roll_entry *e, uint64_t who, uint64_t order, uint32_t value
 void roll_remove(struct roll_entry *e);
 
 bool roll_check(const roll_word *roll); /* the chain is whole, all are or were members */
+
+/* That one's; NULL: none.  Mostly it is the first. */
+static inline struct roll_entry *roll_find(const roll_word *roll, uint64_t who)
+{
+    /* acquire, for the store in block_new_into(): the part's zeroes are seen */
+    struct roll_part *first =
+        arena_at(atomic_load_explicit(roll, memory_order_acquire), PART_SIZE);
+
+    /* acquire, for the release in roll_put() */
+    return first && atomic_load_explicit(&first->entries[0].who, memory_order_acquire) ==
+                        who
+               ? &first->entries[0]
+               : roll_search(roll, who);
+}
 
 /* Has this member (an id or a who) ended?  Some ns for one that lives. */
 static inline bool who_has_ended(uint64_t who)

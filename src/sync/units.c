@@ -2,13 +2,35 @@
 
 /* ---- Changes: several words as one (S1) ---------------------------------------------- */
 
+/*
+ * Begin one: all as it is; `e` (or NULL) is the entry that will change.  Written where it will
+ * be read: a copy of words that were just written one by one waits for them.
+ */
+static inline struct change *change_begin(struct semaphore *s, const struct roll_entry *e)
+{
+    struct change *c = &s->change;
+
+    c->entry = arena_offset(e);
+    c->who = e ? atomic_load_explicit(&e->who, memory_order_relaxed) : 0;
+    c->held = e ? held_by(e) : 0;
+    c->debt = atomic_load_explicit(&s->debt, memory_order_relaxed);
+    c->left = atomic_load_explicit(&s->left, memory_order_relaxed);
+    c->units = 0;
+    c->tag = (uint32_t)(word_now(s) >> TAG_SHIFT) + 1;
+    c->awake = 0;
+    c->sleepers = 0;
+    return c;
+}
+
 /* Once or twice, it is the same. */
-static void change_apply(struct semaphore *s)
+static inline void change_apply(struct semaphore *s, struct roll_entry *e)
 {
     const struct change *c = &s->change;
-    struct roll_entry *e = roll_entry_at(c->entry);
 
-    if (e)
+    if (e && atomic_load_explicit(&e->who, memory_order_relaxed) ==
+                 c->who) /* the same one's, and so all but its units */
+        atomic_store_explicit(&e->value, c->held, memory_order_relaxed);
+    else if (e)
         roll_put(e, c->who, 0, c->held, 0);
     atomic_store_explicit(&s->debt, c->debt, memory_order_relaxed);
     atomic_store_explicit(&s->left, c->left, memory_order_relaxed);
@@ -20,24 +42,26 @@ static void change_disarm(struct semaphore *s)
     atomic_store_explicit(&s->armed, 0, memory_order_release);
 }
 
-/* All as it is; `e` (or NULL) is the entry that will change. */
-static struct change change_of(const struct semaphore *s, const struct roll_entry *e)
+/*
+ * False: not that word any more.  With flags nobody else writes it (S1), and a store will do, for
+ * what a user did passes on by the gate.
+ */
+static bool word_move(struct semaphore *s, uint64_t *old, uint64_t new)
 {
-    return (struct change){
-        .entry = arena_offset(e),
-        .who = e ? atomic_load_explicit(&e->who, memory_order_relaxed) : 0,
-        .held = e ? held_by(e) : 0,
-        .debt = atomic_load_explicit(&s->debt, memory_order_relaxed),
-        .left = atomic_load_explicit(&s->left, memory_order_relaxed),
-        .tag = (uint32_t)(word_now(s) >> TAG_SHIFT) + 1,
-    };
+    if (!recovers(s)) /* as plain_take() and plain_give() */
+        return atomic_compare_exchange_weak_explicit(
+            &s->word, old, new, memory_order_acq_rel, memory_order_relaxed);
+    /* release: armed, before it is committed; the fence: before it is applied */
+    atomic_store_explicit(&s->word, new, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst);
+    return true;
 }
 
 /*
  * The one store that makes it so.  > 0: and somebody is to be woken.  -EBUSY, -EOVERFLOW: it
  * cannot be, who needs no gate was faster.
  */
-static int change_commit(struct semaphore *s)
+static inline int change_commit(struct semaphore *s)
 {
     const struct change *c = &s->change;
     uint64_t old = word_now(s), new;
@@ -49,44 +73,32 @@ static int change_commit(struct semaphore *s)
         if (value < 0 || value > VALUE_MAX)
             return value < 0 ? -EBUSY : -EOVERFLOW;
         new = (uint64_t)c->tag << TAG_SHIFT | bit | (uint32_t)value;
-        /* as plain_take() and plain_give() */
-    } while (!atomic_compare_exchange_weak_explicit(
-        &s->word, &old, new, memory_order_acq_rel, memory_order_relaxed));
+    } while (!word_move(s, &old, new));
     return (uint32_t)old & c->awake ? 1 : 0;
 }
 
-static int change_do(struct semaphore *s, const struct change *c)
+/* What was begun, with its entry. */
+static inline int change_do(struct semaphore *s, struct roll_entry *e)
 {
     int r;
 
-    s->change = *c;
-    /* release, for the acquire in units_enter(): who sees it armed sees it whole */
+    /* release, for the acquire in change_recover(): who sees it armed sees it whole */
     atomic_store_explicit(&s->armed, 1, memory_order_release);
     r = change_commit(s);
     if (r >= 0)
-        change_apply(s);
+        change_apply(s, e);
     change_disarm(s);
     return r;
 }
 
-/* Its user was killed in the gate. */
-static void change_recover(struct semaphore *s)
+void change_recover(struct semaphore *s)
 {
+    /* acquire, for the release in change_do(): who sees it armed sees it whole */
+    if (atomic_load_explicit(&s->armed, memory_order_acquire) == 0)
+        return;
     if ((uint32_t)(word_now(s) >> TAG_SHIFT) == s->change.tag)
-        change_apply(s);
+        change_apply(s, roll_entry_at(s->change.entry));
     change_disarm(s);
-}
-
-void units_enter(struct semaphore *s, uint64_t who)
-{
-    if (owner_enter(&s->gate, who) == OWNER_DIED &&
-        atomic_load_explicit(&s->armed, memory_order_acquire))
-        change_recover(s);
-}
-
-void units_leave(struct semaphore *s)
-{
-    owner_leave(&s->gate);
 }
 
 /* ---- What the dead held ------------------------------------------------------------------ */
@@ -115,19 +127,19 @@ static uint32_t units_back(const struct semaphore *s, uint32_t held_by_dead)
 
 static void entry_settle(struct semaphore *s, struct roll_entry *e, enum fate fate)
 {
-    struct change c = change_of(s, e);
+    struct change *c = change_begin(s, e);
 
     if (fate == FATE_DIED) {
-        uint32_t back = units_back(s, c.held);
+        uint32_t back = units_back(s, c->held);
 
-        c.units = (int32_t)back;
-        c.debt += back;
+        c->units = (int32_t)back;
+        c->debt += back;
     } else if (recovers(s)) {
-        c.left += c.held;
+        c->left += c->held;
     }
-    c.who = 0;
-    c.held = 0;
-    change_do(s, &c);
+    c->who = 0;
+    c->held = 0;
+    change_do(s, e);
 }
 
 void units_settle(struct semaphore *s)
@@ -185,17 +197,17 @@ static bool sleeper_mark(struct semaphore *s)
 static int unit_take(struct semaphore *s, uint64_t id, bool sleeps)
 {
     struct roll_entry *e;
-    struct change c;
+    struct change *c;
     int r = holder_entry(s, id, &e);
 
     if (r < 0)
         return r;
-    c = change_of(s, e);
-    c.held = c.who ? c.held + 1 : 1;
-    c.who = id;
-    c.units = -1;
-    c.sleepers = sleeps ? SLEEPERS : 0;
-    return change_do(s, &c);
+    c = change_begin(s, e);
+    c->held = c->who ? c->held + 1 : 1;
+    c->who = id;
+    c->units = -1;
+    c->sleepers = sleeps ? SLEEPERS : 0;
+    return change_do(s, e);
 }
 
 /* Where others take without the gate, a unit that was there may be gone: then again. */
@@ -225,9 +237,11 @@ static struct roll_entry *holder_other(const struct semaphore *s)
     return NULL;
 }
 
-/* Do `c`, with one unit more, or one debt less.  > 0: somebody is to be woken. */
-static int unit_add(struct semaphore *s, struct change *c)
+/* Do what was begun, with one unit more, or one debt less.  > 0: somebody is to be woken. */
+static int unit_add(struct semaphore *s, struct roll_entry *e)
 {
+    struct change *c = &s->change;
+
     if (units(s) >= s->initial && c->debt) {
         c->debt--;
     } else {
@@ -236,45 +250,41 @@ static int unit_add(struct semaphore *s, struct change *c)
         c->units = 1;
         c->awake = SLEEPERS;
     }
-    return change_do(s, c);
+    return change_do(s, e);
 }
 
-static int unit_give_own(struct semaphore *s, const struct roll_entry *e)
+static int unit_give_own(struct semaphore *s, struct roll_entry *e)
 {
-    struct change c = change_of(s, e);
-
-    c.held--;
-    return unit_add(s, &c);
+    change_begin(s, e)->held--;
+    return unit_add(s, e);
 }
 
 static int unit_give_for_other(struct semaphore *s)
 {
-    bool pays, leaves;
-    struct change c;
+    struct roll_entry *e;
+    struct change *c;
 
     units_settle(s);
-    c = change_of(s, NULL);
-    pays = units(s) >= s->initial && c.debt; /* then it is a dead one's, and in */
-    leaves = c.left > 0;
-    if (!pays && !leaves)
-        c = change_of(s, holder_other(s));
-    if (!pays && leaves)
-        c.left--;
-    else if (c.held)
-        c.held--;
-    return unit_add(s, &c);
+    c = change_begin(s, NULL);
+    if (units(s) >= s->initial && c->debt) /* a dead one's, and in */
+        return unit_add(s, NULL);
+    if (c->left > 0) {
+        c->left--;
+        return unit_add(s, NULL);
+    }
+    e = holder_other(s);
+    return e ? unit_give_own(s, e) : unit_add(s, NULL);
 }
 
 int units_give_bare(struct semaphore *s)
 {
-    struct change c = change_of(s, NULL);
-
-    return unit_add(s, &c);
+    change_begin(s, NULL);
+    return unit_add(s, NULL);
 }
 
 int units_give(struct semaphore *s, uint64_t id)
 {
-    const struct roll_entry *e = roll_find(&s->holders, id);
+    struct roll_entry *e = roll_find(&s->holders, id);
 
     if (e && held_by(e))
         return unit_give_own(s, e);

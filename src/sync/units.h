@@ -14,8 +14,9 @@
  * enter) keeps a roll of holders (a member's id and its units), and then
  *
  * S1  debt, left and the roll change only inside the gate, with the value as one: the change
- *     is written down and armed, committed by the compare-and-swap that gives the value's
- *     word its tag, then applied.  With flags the value changes in no other way
+ *     is written down and armed, committed by the one store that gives the value's word its
+ *     tag, then applied.  With flags the word changes in no other way but for the sleepers bit,
+ *     that also inside the gate
  * S2  an entry's units are never more than what its member acquired; with flags a release by
  *     one who has none counts for those that left, else for the first on the roll
  * S3  left: the units of members that left; they stay out until somebody releases them
@@ -92,9 +93,21 @@ static inline uint64_t word_with(uint64_t word, uint32_t value)
     return (word & ~(uint64_t)UINT32_MAX) | value;
 }
 
+/* What a user had begun who was killed in the gate: it is done, or never was. */
+void change_recover(struct semaphore *s);
+
 /* The gate, entered and repaired.  All below is called inside it. */
-void units_enter(struct semaphore *s, uint64_t who);
-void units_leave(struct semaphore *s);
+static inline void units_enter(struct semaphore *s, uint64_t who)
+{
+    if (unlikely(owner_enter(&s->gate, who) == OWNER_DIED))
+        change_recover(s);
+}
+
+static inline void units_leave(struct semaphore *s)
+{
+    owner_leave(&s->gate);
+}
+
 /* The entries of all holders that ended become vacant. */
 void units_settle(struct semaphore *s);
 /* One for `id`.  -EBUSY: there is none; `sleeps`: and the sleepers bit is set. */
