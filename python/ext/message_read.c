@@ -1,5 +1,7 @@
 /* Objects of messages; no length in them is believed (M1). */
 #include "message.h"
+
+#include "buffer.h"
 #include "message_format.h"
 
 struct reader {
@@ -175,15 +177,16 @@ static PyObject *read_object(struct reader *r, int depth)
     }
 }
 
-/* M2: bytearrays, so that what is made of them can be written to. */
-static PyObject *read_buffers(struct reader *r, const unsigned char *sizes,
-                              uint64_t count)
+/* M2: copies, which can be written to. */
+static PyObject *read_buffers(struct module_state *s, struct reader *r,
+                              const unsigned char *sizes, uint64_t count)
 {
     PyObject *list = PyList_New(0);
 
     for (uint64_t i = 0; list && i < count; i++) {
         const unsigned char *bytes = NULL;
         PyObject *buffer = NULL;
+        char *place = NULL;
         uint64_t size;
 
         memcpy(&size, sizes + i * sizeof(size), sizeof(size));
@@ -191,9 +194,9 @@ static PyObject *read_buffers(struct reader *r, const unsigned char *sizes,
                               (size_t)(r->at - r->begin)))
             bytes = read_bytes(r, size);
         if (bytes)
-            buffer = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size);
+            buffer = buffer_new(s, size, &place);
         if (buffer)
-            message_copy(PyByteArray_AS_STRING(buffer), bytes, size);
+            message_copy(place, bytes, size);
         if (!buffer || PyList_Append(list, buffer) < 0)
             Py_CLEAR(list);
         Py_XDECREF(buffer);
@@ -240,7 +243,7 @@ static PyObject *read_pickle(struct module_state *s, struct reader *r)
     if (sizes)
         pickle = read_bytes(r, head.pickle);
     if (pickle)
-        buffers = read_buffers(r, sizes, head.buffers);
+        buffers = read_buffers(s, r, sizes, head.buffers);
     if (buffers)
         object = unpickle(s, pickle, head.pickle, buffers);
     Py_XDECREF(buffers);

@@ -140,7 +140,7 @@ static int module_exec(PyObject *module)
         semaphore_type_add,   condition_type_add,    event_type_add,
         barrier_type_add,     message_functions_add, queue_base_type_add,
         queue_type_add,       simple_queue_type_add, tasks_type_add,
-        memory_type_add,      connection_type_add,
+        memory_type_add,      connection_type_add,   buffer_type_add,
     };
 
     if (state_fill(module, state_of_module(module)) < 0)
@@ -179,6 +179,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(s->rlock_type);
     Py_VISIT(s->queue_base_type);
     Py_VISIT(s->queue_type);
+    Py_VISIT(s->piece_type);
     return 0;
 }
 
@@ -209,6 +210,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(s->rlock_type);
     Py_CLEAR(s->queue_base_type);
     Py_CLEAR(s->queue_type);
+    Py_CLEAR(s->piece_type);
     return 0;
 }
 

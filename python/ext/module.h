@@ -15,6 +15,8 @@
 
 #include <piu.h>
 
+#include "buffer.h"
+
 /* One for each module object: nothing of Python lies in static memory. */
 struct module_state {
     /* Python's own */
@@ -43,6 +45,8 @@ struct module_state {
     PyTypeObject *rlock_type;
     PyTypeObject *queue_base_type;
     PyTypeObject *queue_type;
+    PyTypeObject *piece_type;
+    struct slabs slabs;
 };
 
 extern struct PyModuleDef piu_module;
@@ -56,6 +60,7 @@ int rlock_type_add(PyObject *module);
 int semaphore_type_add(PyObject *module);
 int condition_type_add(PyObject *module);
 int event_type_add(PyObject *module);
+int buffer_type_add(PyObject *module);
 int barrier_type_add(PyObject *module);
 int memory_type_add(PyObject *module);
 int queue_base_type_add(PyObject *module);

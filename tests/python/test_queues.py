@@ -10,6 +10,7 @@ import threading
 import unittest
 import weakref
 from multiprocessing import connection, queues as stock
+from random import Random
 
 import children
 import piu
@@ -36,6 +37,28 @@ class Buffer:
         if protocol >= 5:
             return Buffer, (pickle.PickleBuffer(self.data),)
         return Buffer, (bytearray(self.data),)
+
+
+SIZES = [1, 100_000, (256 << 10) - 1, 256 << 10, 700_000, 1 << 20, (2 << 20) + 1,
+         (4 << 20) - 1, 4 << 20, 5_000_001]
+
+
+def resident():
+    """Bytes."""
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+class Received:
+    """What arrives of one Buffer put."""
+
+    def __init__(self, queue, size, fill):
+        queue.put(Buffer(bytearray([fill]) * size))
+        self.data, self.size, self.fill = queue.get().data, size, fill
+
+    def is_whole(self):
+        data = memoryview(self.data)
+        return data.nbytes == self.size and data == bytes([self.fill]) * self.size
 
 
 class Unpicklable:
@@ -111,6 +134,63 @@ def put_large_forever(queue, ready):
     ready.put(1)
     while True:
         queue.put(data)
+
+
+class BuffersTest(unittest.TestCase):
+
+    def test_they_are_private_and_writable_and_none_overlaps_another(self):
+        queue = piu.Queue()
+        random = Random(1)
+        kept = []
+        for number in range(300):
+            sizes = SIZES if random.random() < 0.3 else SIZES[4:6]  # where others were, too
+            kept.append(Received(queue, random.choice(sizes), number % 256))
+            if random.random() < 0.5:
+                del kept[random.randrange(len(kept))]
+            del kept[:-20]
+            for one in kept[-3:]:
+                one.fill = random.randrange(256)
+                memoryview(one.data)[:] = bytes([one.fill]) * one.size
+            self.assertTrue(all(one.is_whole() for one in random.sample(kept, min(4, len(kept)))))
+        self.assertTrue(all(one.is_whole() for one in kept))
+
+    def test_a_forked_child_has_its_own(self):
+        queue, back = piu.Queue(), piu.Queue()
+        kept = [Received(queue, 1 << 20, 1) for _ in range(12)]
+
+        def write_and_drop():
+            for one in kept:
+                memoryview(one.data)[:] = bytes(one.size)
+            kept.clear()
+            kept.extend(Received(queue, 1 << 20, 2) for _ in range(12))
+            back.put(all(one.is_whole() for one in kept))
+
+        children.run(piu.get_context('fork'), write_and_drop)
+        self.assertTrue(back.get())
+        self.assertTrue(all(one.is_whole() for one in kept))
+
+    def test_memory_of_those_that_are_gone_is_given_back(self):
+        queue = piu.Queue()
+        Received(queue, 1 << 20, 1)
+        before = resident()
+        some = [Received(queue, 1 << 20, number % 256) for number in range(320)]
+        self.assertGreater(resident() - before, 300 << 20)
+        del some[::2]  # each lies beside one that stays
+        self.assertLess(resident() - before, (160 + 32 + 16) << 20)
+        self.assertTrue(all(one.is_whole() for one in some))
+        some += [Received(queue, 1 << 20, 7) for _ in range(40)]
+        self.assertTrue(all(one.is_whole() for one in some))
+        del some[:]
+        self.assertLess(resident() - before, (16 + 8) << 20)
+
+    def test_a_gigabyte_that_is_got_and_dropped_leaves_no_growth(self):
+        queue = piu.Queue()
+        Received(queue, 1 << 20, 1)
+        before = resident()
+        for number in range(1024):
+            got = Received(queue, 1 << 20, number % 256)
+        self.assertTrue(got.is_whole())
+        self.assertLess(resident() - before, 24 << 20)
 
 
 class ObjectsTest(unittest.TestCase):
