@@ -34,8 +34,8 @@
  * Errors   of every call: -EINVAL for a NULL or senseless argument, -EFAULT for an
  *          address that must be shared and is not, -ENOMEM.  The first call of a process
  *          makes it a member, and may fail with -ENOMEM, -EMFILE, -ENOSPC (16,383 members
- *          live), -EADDRINUSE, -EPROTO or -EXDEV (an exec'ed child; see
- *          piu_process_start). -EBADMSG: the shared memory of this object was written
+ *          live), -ENOSYS (a seccomp filter forbids pidfd_open), -EADDRINUSE, -EPROTO or
+ *          -EXDEV (an exec'ed child; see piu_process_start). -EBADMSG: the shared memory of this object was written
  *          over by somebody.
  * Names    noun_verb, with Python's verbs and keywords: pool = Pool(processes=8) is
  *          pool = piu_pool_new(.processes = 8).

@@ -1,6 +1,7 @@
 #include "os/pidfd.h"
 
 #include "os/fd.h"
+#include "os/log.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -24,6 +25,19 @@
 /* Which of the two ways an identity comes from: compared is only what was found the same way. */
 #define BY_START (UINT64_C(1) << 63)
 
+/* A filter of a container, as a rule: the kernel itself never says EPERM.  Told once. */
+static int is_forbidden(int error)
+{
+    static _Atomic bool told;
+
+    if (!atomic_exchange(&told, true))
+        log_line(
+            "the system call pidfd_open is forbidden here (%s; seccomp?): allow it and "
+            "pidfd_send_signal, piu cannot do without",
+            error == EPERM ? "EPERM" : "ENOSYS");
+    return -ENOSYS;
+}
+
 int pidfd_of(pid_t pid, int *ret_fd)
 {
     int fd;
@@ -31,10 +45,20 @@ int pidfd_of(pid_t pid, int *ret_fd)
     if (pid <= 0)
         return -EINVAL;
     fd = (int)syscall(NR_PIDFD_OPEN, pid, 0); /* close-on-exec by itself */
-    if (fd < 0) /* EINVAL, in newer kernels ENOENT: now the number of a mere thread */
-        return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
-    *ret_fd = fd;
-    return 0;
+    if (fd >= 0) {
+        *ret_fd = fd;
+        return 0;
+    }
+    switch (errno) {
+    case EINVAL:
+    case ENOENT:       /* so newer kernels */
+        return -ESRCH; /* now the number of a mere thread */
+    case EPERM:
+    case ENOSYS:
+        return is_forbidden(errno);
+    default:
+        return -errno;
+    }
 }
 
 /* Before 6.9 all pidfds share one inode; on 32-bit systems pidfs inodes may come again. */

@@ -10,7 +10,8 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-int pidfd_of(pid_t pid, int *ret_fd); /* -ESRCH: no such process; O_CLOEXEC */
+/* O_CLOEXEC.  -ESRCH: no such process; -ENOSYS: the call is forbidden here, and the log says so */
+int pidfd_of(pid_t pid, int *ret_fd);
 /* The identity of the process behind `fd` whose pid is `pid`; never 0. */
 int pidfd_identity(int fd, pid_t pid, uint64_t *ret);
 /* The way of kernels before 6.9; PIU_NO_PIDFS in the environment makes it the only one. */

@@ -104,6 +104,9 @@ static const struct {
     {-ENOEXEC, "the function's code is not to be found there, or it is no program"},
     {-ENOMEM, "out of memory"},
     {-ENOSPC, "the family has as many members as it can"},
+    {-ENOSYS,
+     "the system call pidfd_open is forbidden here (by a container's seccomp filter?): "
+     "allow it and pidfd_send_signal, as Linux 5.10 has them"},
     {-ENOTRECOVERABLE, "the barrier is broken"},
     {-ENOTSUP, "not possible here, or without a zygote"},
     {-EOVERFLOW, "released more often than acquired"},

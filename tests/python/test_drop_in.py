@@ -50,6 +50,33 @@ SCRIPT = '''
 SAID = "['a', '-b'] True\n" + 3 * 'piu.synchronize piu.synchronize piu.synchronize\n'
 
 
+CHILDREN = """
+    import multiprocessing, piu
+
+    def start(module):
+        process = module.Process(target=print, args=('ran',), kwargs=dict(end=' ', flush=True))
+        try:
+            process.start()
+        except AssertionError:
+            print('refused', end=' ', flush=True)
+        else:
+            process.join()
+
+    def both():
+        start(piu)
+        start(multiprocessing)
+
+    if __name__ == '__main__':
+        piu.install()
+        with multiprocessing.Pool(1) as pool:
+            print(type(pool).__module__, end=' ', flush=True)
+            pool.apply(both)
+        print(flush=True)
+        daemon = multiprocessing.Process(target=both, daemon=True)
+        daemon.start()
+        daemon.join()
+        print(flush=True)
+"""
 IN_CHILDREN = """
     import multiprocessing
     from the_work import work
@@ -156,6 +183,9 @@ class DropInTest(unittest.TestCase):
                                                  'multiprocessing.Lock()')
         script = script.replace('args=(Lock(),', 'args=(multiprocessing.Lock(),')
         self.assertEqual(run('{}', 'a', '-b', script=script), SAID)
+
+    def test_whose_children_are_refused(self):
+        self.assertEqual(run('{}', script=CHILDREN), 'piu.pool ran refused \nrefused refused \n')
 
     def test_import_alone_changes_nothing_that_stock_makes(self):
         self.assertEqual(run('{}', script='''

@@ -1,13 +1,10 @@
+#include "forbid.h"
 #include "test.h"
 
 #include "os/clock.h"
 #include "os/futex.h"
 
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 
 #define NR_FUTEX_WAITV 449
 
@@ -219,17 +216,7 @@ TEST(switched_off_a_wait_for_any_sleeps_on_the_first_word)
 /* What container engines of before 2022 do. */
 static void forbid_waitv(int error)
 {
-    struct sock_filter filter[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, NR_FUTEX_WAITV, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
-
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
-        SKIP("no seccomp filters");
+    forbid_call(NR_FUTEX_WAITV, error);
 }
 
 TEST(a_filter_that_says_eperm_means_that_the_call_is_missing)

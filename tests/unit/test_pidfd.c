@@ -1,11 +1,14 @@
+#include "forbid.h"
 #include "test.h"
 
 #include "os/clock.h"
 #include "os/fd.h"
+#include "os/log.h"
 #include "os/pidfd.h"
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -371,4 +374,26 @@ TEST(the_exit_code_is_known_after_somebody_else_reaped_it)
         fd_close(fd);
     }
     CHECK_EQ(pidfd_exitcode(-1, &(int){0}), -EBADF);
+}
+
+static void count_line(void *argument, const char *line)
+{
+    unsigned *lines = argument;
+
+    CHECK(strstr(line, "pidfd_open is forbidden"));
+    CHECK(strstr(line, "EPERM"));
+    ++*lines;
+}
+
+TEST(a_filter_that_forbids_it_is_enosys_and_the_log_says_so_once)
+{
+    unsigned lines = 0;
+    int fd = -1;
+
+    log_to(count_line, &lines);
+    forbid_call(SYS_pidfd_open, EPERM);
+    CHECK_EQ(pidfd_of(getpid(), &fd), -ENOSYS);
+    CHECK_EQ(pidfd_of(getpid(), &fd), -ENOSYS);
+    CHECK_EQ(lines, 1);
+    CHECK_EQ(fd, -1);
 }

@@ -286,7 +286,7 @@ for names in (['pidfd'], ['membarrier'], ['pidfd', 'membarrier']):
             pool.apply(kill_oneself)
     pool_refused.__name__ = f'pool_without_{suffix}'
     # a kernel without pidfd_open is older than piu is made for: it says so at once
-    error = {'raises': 'PermissionError'} if 'pidfd' in names else {}
+    error = {'raises': 'OSError'} if 'pidfd' in names else {}
     cell('Pool', words + ', a worker killed in a task', **error or {'raises': 'WorkerLost'})(pool_refused)
 
     def lock_refused(mp, names=names):
