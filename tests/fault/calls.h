@@ -30,6 +30,7 @@
     X(pread64, EINTR, EIO)                              \
     X(write, EAGAIN, EINTR, EPIPE)                      \
     X(__getdelim, ENOMEM, EIO)                          \
+    X(getline, ENOMEM, EIO)                             \
     X(fcntl64, EINTR, ENOLCK, EINVAL)                   \
     X(fstat64, EBADF)                                   \
     X(fstatfs64, ENOSYS, EPERM)                         \
