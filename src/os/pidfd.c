@@ -160,6 +160,9 @@ int pidfd_is_running(pid_t pid, uint64_t identity)
     uint64_t found = 0;
     int r = pidfd_of(pid, &fd);
 
+    /* whoever has the number now: one before it has ended as well; also where no identity is told */
+    if (r == 0 && pidfd_has_ended(fd))
+        return 0;
     if (r == 0)
         r = identity_again(fd, pid, identity, &found);
     if (r < 0)
