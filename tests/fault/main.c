@@ -342,13 +342,20 @@ static void print_violation(const struct scenario *s)
     fflush(stdout);
 }
 
+/* Descriptors that piu was told are closed (EBADF): it does not close what may be another's by now. */
+static long disowned(void)
+{
+    return fault_plan->call == CALL_fstat64 ? fault_plan->fired : 0;
+}
+
 static bool compare(const struct scenario *s, const struct remains *wanted)
 {
     char text[256];
 
     if (remains->blocks <= wanted->blocks + s->may_lose &&
         remains->members <= wanted->members &&
-        remains->descriptors <= wanted->descriptors && remains->heap <= wanted->heap)
+        remains->descriptors <= wanted->descriptors + disowned() &&
+        remains->heap <= wanted->heap)
         return true;
     snprintf(text, sizeof(text),
              "left: %ld blocks (without the fault %ld), %ld members (%ld), "
