@@ -35,7 +35,8 @@ ALIVE = 1 << 32               # instead of the exit code: it begins
 FDS_MAX = 253                 # in a message: SCM_MAX_FD of the kernel
 FDS_OWN = 3                   # of them are ours
 
-COMMAND = ('import sys; sys.path.append(%r); '
+# multiprocessing first, as from the stdlib's command lines: something may be done at its import
+COMMAND = ('import sys; sys.path.append(%r); import multiprocessing; '
            'from piu._zygote_main import main; main(%d, %d, %d, %d)')
 PREPARATION = ('sys_path', 'sys_argv', 'orig_dir', 'start_method', 'init_main_from_name',
                'init_main_from_path')
