@@ -141,19 +141,18 @@ class Barrier(_piu.Barrier, stock.Barrier):
     def wait(self, timeout=None):
         if timeout is None:
             timeout = self._timeout
-        index = _piu.Barrier.wait(self, timeout)
-        if self._second is not None:
-            if index == 0:
-                self._act()
-            self._second.wait(timeout)
-        return index
-
-    def _act(self):
+        if self._second is None:
+            return _piu.Barrier.wait(self, timeout)
         try:
-            self._action()
+            index = _piu.Barrier.wait(self, timeout)
+            if index == 0:
+                self._action()
+            self._second.wait(timeout)
         except:
+            # perhaps a signal's, that came when all had passed the first: they wait at the second
             self.abort()
             raise
+        return index
 
     def abort(self):
         _piu.Barrier.abort(self)

@@ -3,10 +3,13 @@
 import os
 import signal
 import threading
+import types
 import unittest
+from unittest import mock
 
 import children
 import piu
+from piu import synchronize
 
 
 def wait_for_notify(condition, ready, queue):
@@ -167,6 +170,44 @@ class BarrierTest(unittest.TestCase):
             barrier.wait()
         process.join()
         self.assertTrue(barrier.broken)
+
+    def test_ctrl_c_while_it_waits(self):
+        context = piu.get_context('fork')
+        barrier, queue = context.Barrier(2), context.SimpleQueue()
+        with self.assertRaises(KeyboardInterrupt):
+            threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+            barrier.wait()
+        self.assertEqual((barrier.n_waiting, barrier.broken), (0, False))
+        process = context.Process(target=wait_at, args=(barrier, queue))
+        process.start()
+        self.assertEqual({barrier.wait(), queue.get()}, {0, 1})
+        process.join()
+
+    def test_ctrl_c_between_all_have_come_and_the_action_is_done(self):
+        def passes_and_raises(barrier, timeout):
+            wait(barrier, timeout)
+            raise KeyboardInterrupt  # the interpreter looks for signals after each call
+
+        wait = piu._piu.Barrier.wait
+        before = types.SimpleNamespace(wait=mock.Mock(side_effect=KeyboardInterrupt),
+                                       abort=lambda: None)
+        for where in ('first', 'second'):
+            context = piu.get_context('fork')
+            barrier, queue = context.Barrier(2, action=int), context.SimpleQueue()
+            process = context.Process(target=wait_at, args=(barrier, queue))
+            process.start()
+            if where == 'first':
+                stand_in = types.SimpleNamespace(
+                    **{**vars(piu._piu), 'Barrier': types.SimpleNamespace(
+                        wait=passes_and_raises, abort=piu._piu.Barrier.abort)})
+                patch = mock.patch.object(synchronize, '_piu', stand_in)
+            else:
+                before.abort = barrier._second.abort
+                patch = mock.patch.object(barrier, '_second', before)
+            with patch, self.assertRaises(KeyboardInterrupt):
+                barrier.wait()
+            self.assertEqual(queue.get(), 'broken')
+            process.join()
 
     def test_an_action_is_run_before_any_is_released(self):
         context = piu.get_context('fork')
