@@ -10,13 +10,13 @@ import signal
 import threading
 import time
 from collections import deque
-from multiprocessing import connection
 from multiprocessing.reduction import ForkingPickler
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from . import _piu
 from ._helper import LOOK, helper
 from ._failures import cannot_be_sent
+from ._light import connection
 from ._losses import called, how_ended, lost, name_of, oom_kills
 from ._results import _Iterates
 

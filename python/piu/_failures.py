@@ -1,9 +1,9 @@
 """The exception of a task, on its way from the worker."""
 
 import traceback
-from multiprocessing import pool as stock
-from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback
 from multiprocessing.reduction import ForkingPickler
+
+from ._light import pool as stock
 
 
 def failed(error, function):
@@ -17,7 +17,7 @@ def failed_bare(error, function):
     return error
 
 
-class Failure(ExceptionWithTraceback):
+class Failure(stock.ExceptionWithTraceback):
     """The pickle of the exception is in bytes of its own: a class may refuse what its `args` say,
     and its name, text and traceback arrive nevertheless."""
 
@@ -42,12 +42,12 @@ def rebuild(data, said, trace):
 
 def unsent(why, said, trace):
     error = cannot_be_sent(why, said)
-    error.__cause__ = RemoteTraceback(trace)
+    error.__cause__ = stock.RemoteTraceback(trace)
     return error
 
 
 def cannot_be_sent(why, what):
     """The stdlib's class takes the repr() of both, and so would quote a text twice."""
-    error = MaybeEncodingError(why, what)
+    error = stock.MaybeEncodingError(why, what)
     error.exc, error.value = error.args = why if isinstance(why, str) else repr(why), what
     return error

@@ -3,9 +3,9 @@
 import os
 import signal
 from functools import lru_cache
-from multiprocessing.pool import mapstar
 
 from . import _piu
+from ._light import pool as stock
 
 MOST = 60  # characters of arguments
 
@@ -29,7 +29,7 @@ def short(value):
 def called(task):
     """(function, arguments, keywords) as the user gave them: a chunk of imap calls a helper."""
     _, function, args, kwds = task
-    if function is mapstar:
+    if function is stock.mapstar:
         (function, args), = args
     return function, args, kwds
 
@@ -57,8 +57,7 @@ def lost(w, job, i, task, oom):
 def _counter_path():
     """The file with a line `oom_kill N` for this process's memory cgroup, v2 or v1; None."""
     try:
-        with open('/proc/self/cgroup') as file:
-            lines = [line.rstrip('\n').split(':', 2) for line in file]
+        lines = [line.split(':', 2) for line in os.fsdecode(_read('/proc/self/cgroup')).splitlines()]
     except OSError:
         return None
     for _, controllers, path in lines:
@@ -73,15 +72,19 @@ def _counter_path():
     return None
 
 
+def _read(path):
+    with open(path, 'rb', buffering=0) as file:
+        return file.read()
+
+
 def oom_kills():
     """How many kills so far; None: it cannot be told."""
     path = _counter_path()
     try:
-        with open(path) if path else open(os.devnull) as file:
-            for line in file:
-                name, _, count = line.partition(' ')
-                if name == 'oom_kill':
-                    return int(count)
+        for line in _read(path).splitlines() if path else ():
+            name, _, count = line.partition(b' ')
+            if name == b'oom_kill':
+                return int(count)
     except (OSError, ValueError):
         pass
     return None

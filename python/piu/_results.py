@@ -3,9 +3,9 @@
 import threading
 import traceback
 from collections import deque
-from multiprocessing import pool as stock
 
 from . import _piu
+from ._light import pool as stock
 
 AHEAD = 1024  # unfinished tasks of an imap whose input is a generator
 

@@ -1,10 +1,10 @@
 """What runs in a worker of a Pool."""
 
 import signal
-from multiprocessing.pool import MaybeEncodingError
 
 from . import _life
 from ._failures import failed, failed_bare
+from ._light import pool as stock
 
 INTERRUPTED = 128 + signal.SIGINT  # exit code after Ctrl-C, as shells have it
 
@@ -17,6 +17,7 @@ def worker(tasks, slot, initializer, initargs, maxtasks, wrap, mask):
         _life.begin_worker()
         if initializer is not None:
             initializer(*initargs)
-        tasks.work(slot, maxtasks or 0, failed if wrap else failed_bare, MaybeEncodingError)
+        tasks.work(slot, maxtasks or 0, failed if wrap else failed_bare,
+                   stock.MaybeEncodingError)
     except KeyboardInterrupt:  # Ctrl-C is for the whole terminal: the pool's process tells of it
         raise SystemExit(INTERRUPTED) from None

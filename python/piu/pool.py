@@ -8,7 +8,9 @@ import functools
 import operator
 import signal
 import sys
-from multiprocessing import pool as stock, util
+from multiprocessing import util
+
+from ._light import pool as stock  # first: it imports multiprocessing.pool
 from multiprocessing.pool import (  # noqa: F401: the same objects, under this name too
     CLOSE, INIT, RUN, TERMINATE, ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback, ThreadPool, mapstar,
     starmapstar)

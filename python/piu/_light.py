@@ -1,0 +1,40 @@
+"""The stdlib's modules that a pool needs, without what they import and seldom use.
+
+To import tempfile, with what it imports itself, takes longer than to start the workers of a pool;
+multiprocessing.connection wants it for the name of a listener alone.
+"""
+
+import contextlib
+import importlib
+import sys
+import types
+
+
+class _Later(types.ModuleType):
+    """In the place of a module: imports it when something of it is asked for."""
+
+    def __getattr__(self, name):
+        withdraw(self)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def withdraw(later):
+    if sys.modules.get(later.__name__) is later:
+        del sys.modules[later.__name__]
+
+
+@contextlib.contextmanager
+def imported_later(name):
+    """Who imports the module `name` in here gets one that is imported at its first use."""
+    later = None if name in sys.modules else _Later(name)
+    if later is not None:
+        sys.modules[name] = later
+    try:
+        yield
+    finally:
+        if later is not None:
+            withdraw(later)
+
+
+with imported_later('tempfile'):
+    from multiprocessing import connection, pool  # noqa: F401
