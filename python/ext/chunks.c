@@ -51,6 +51,27 @@ int chunks_store(PyObject *chunks, Py_ssize_t index, PyObject *value)
     return see(c, index) == 0;
 }
 
+int chunks_store_numbers(PyObject *chunks, Py_ssize_t index, const struct numbers *n)
+{
+    struct chunks_object *c = object_of(chunks);
+    Py_ssize_t place = index * c->chunksize, size = (Py_ssize_t)n->head.count;
+
+    if (c->seen[index])
+        return 0;
+    if (size > PyList_GET_SIZE(c->values) - place)
+        size = PyList_GET_SIZE(c->values) - place;
+    for (Py_ssize_t i = 0; i < size; i++) {
+        PyObject *item = numbers_item(n, i), *none;
+
+        if (!item)
+            return -1;
+        none = PyList_GET_ITEM(c->values, place + i);
+        PyList_SET_ITEM(c->values, place + i, item);
+        Py_DECREF(none);
+    }
+    return see(c, index) == 0;
+}
+
 static int index_check(const struct chunks_object *c, Py_ssize_t index)
 {
     if (index >= 0 && index < c->count)

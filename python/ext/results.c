@@ -46,6 +46,24 @@ static int settle(PyObject *jobs, PyObject *inbox, const struct result_head *hea
     return r <= 0 ? r : inbox_add(inbox, head, RESULT_COMPLETE, chunks);
 }
 
+/* Of RESULT_NUMBERS. */
+static int settle_numbers(PyObject *jobs, PyObject *inbox, const struct result_head *head,
+                          const struct numbers *n)
+{
+    Py_ssize_t index;
+    PyObject *chunks = chunks_find(jobs, head->number, &index), *value;
+    int r;
+
+    if (chunks) {
+        r = chunks_store_numbers(chunks, index, n);
+        return r <= 0 ? r : inbox_add(inbox, head, RESULT_COMPLETE, chunks);
+    }
+    value = numbers_list(n); /* of a task that has another number now */
+    r = value ? inbox_add(inbox, head, RESULT_DONE, value) : -1;
+    Py_XDECREF(value);
+    return r;
+}
+
 /* It cannot be unpickled: an entry that says so, unless a signal handler raised. */
 static int settle_broken(PyObject *inbox, const struct result_head *head)
 {
@@ -71,7 +89,8 @@ static int take_in(struct tasks_object *s, PyObject *jobs, PyObject *inbox,
                    const unsigned char *bytes, size_t size)
 {
     struct result_head head;
-    PyObject *value;
+    PyObject *value = NULL;
+    struct numbers n;
     int r;
 
     if (size < sizeof(head)) {
@@ -79,8 +98,15 @@ static int take_in(struct tasks_object *s, PyObject *jobs, PyObject *inbox,
         return -1;
     }
     memcpy(&head, bytes, sizeof(head));
-    value = message_read(s->shared.state, bytes + sizeof(head), size - sizeof(head));
-    r = value ? settle(jobs, inbox, &head, value) : settle_broken(inbox, &head);
+    bytes += sizeof(head);
+    size -= sizeof(head);
+    if (head.kind == RESULT_NUMBERS)
+        r = numbers_read(&n, bytes, size) < 0 ? settle_broken(inbox, &head)
+                                              : settle_numbers(jobs, inbox, &head, &n);
+    else if ((value = message_read(s->shared.state, bytes, size)))
+        r = settle(jobs, inbox, &head, value);
+    else
+        r = settle_broken(inbox, &head);
     Py_XDECREF(value);
     if (r == 0 && s->finished && head.kind != RESULT_AGAIN && head.slot < s->slots)
         s->finished[head.slot]++;

@@ -26,19 +26,22 @@ static int put_small(struct piu_queue *q, const void *head, size_t size,
     return piu_queue_put(q, bytes, size + m->size, PIU_FOREVER);
 }
 
+static int reserve(struct piu_queue *q, size_t size, void **place)
+{
+    int r;
+
+    if (size < LONG_PUT)
+        return piu_queue_reserve(q, size, place, PIU_FOREVER);
+    Py_BEGIN_ALLOW_THREADS r = piu_queue_reserve(q, size, place, PIU_FOREVER);
+    Py_END_ALLOW_THREADS return r;
+}
+
 static int put_large(struct piu_queue *q, const void *head, size_t size,
                      struct message *m)
 {
-    size_t all = size + m->size;
     void *place;
-    int r;
+    int r = reserve(q, size + m->size, &place);
 
-    if (all < LONG_PUT)
-        r = piu_queue_reserve(q, all, &place, PIU_FOREVER);
-    else {
-        Py_BEGIN_ALLOW_THREADS r = piu_queue_reserve(q, all, &place, PIU_FOREVER);
-        Py_END_ALLOW_THREADS
-    }
     if (r < 0)
         return r;
     memcpy(place, head, size);
@@ -62,6 +65,30 @@ int parts_put(struct piu_queue *q, const void *head, size_t size, struct message
         message_drop(m);
     else
         message_done(m);
+    return r;
+}
+
+int numbers_put(struct piu_queue *q, const void *head, size_t size,
+                const struct numbers *n)
+{
+    unsigned char small[MESSAGE_SMALL], *bytes = small;
+    size_t all = size + numbers_size(n);
+    void *place = NULL;
+    int r;
+
+    if (all > sizeof(small)) {
+        r = reserve(q, all, &place);
+        if (r < 0)
+            return r;
+        bytes = place;
+    }
+    memcpy(bytes, head, size);
+    numbers_write(n, bytes + size);
+    if (!place)
+        return piu_queue_put(q, small, all, PIU_FOREVER);
+    r = piu_queue_commit(q, place);
+    if (r < 0)
+        piu_queue_abort(q, place);
     return r;
 }
 
@@ -171,21 +198,39 @@ static int front_make(struct front *front, unsigned kind, const char *function,
     return 0;
 }
 
-static int front_put(struct tasks_object *s, struct front *front, uint64_t number,
-                     PyObject *object)
+static size_t front_size(const struct front *front)
 {
-    struct message m;
-    int r;
+    return sizeof(front->head) + front->head.function;
+}
 
-    if (message_make(s->shared.state, &m, object) < 0)
-        return -1;
-    front->head.number = number;
-    r = parts_put(tasks_of(s), front, sizeof(front->head) + front->head.function, &m);
+static int was_put(struct tasks_object *s, int r)
+{
     if (r < 0)
         error_raise(POOL, r);
     else
         workers_wake(s);
     return r < 0 ? -1 : 0;
+}
+
+static int front_put(struct tasks_object *s, struct front *front, uint64_t number,
+                     PyObject *object)
+{
+    struct message m;
+
+    if (message_make(s->shared.state, &m, object) < 0)
+        return -1;
+    front->head.number = number;
+    return was_put(s, parts_put(tasks_of(s), front, front_size(front), &m));
+}
+
+static int front_put_numbers(struct tasks_object *s, struct front *front, uint64_t number,
+                             const struct numbers *n)
+{
+    struct front with = *front; /* the others of the map may be objects */
+
+    with.head.number = number;
+    with.head.kind |= TASK_NUMBERS;
+    return was_put(s, numbers_put(tasks_of(s), &with, front_size(front), n));
 }
 
 static void set_discard(PyObject *set, PyObject *item)
@@ -225,19 +270,82 @@ PyObject *tasks_submit(PyObject *self, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-/* New reference: items [first, first + size) as a tuple; with a function that travels `whole`. */
-static PyObject *chunk_of(PyObject *items, Py_ssize_t first, Py_ssize_t size,
-                          PyObject *whole)
-{
-    Py_ssize_t last = first + size;
-    PyObject *chunk;
+/* What a map is over: a list, or a range whose ints are of 64 bits. */
+struct items {
+    PyObject *object;
+    Py_ssize_t count, chunksize;
+    int64_t first, step; /* of the range */
+};
 
-    if (last > PyList_GET_SIZE(items))
-        last = PyList_GET_SIZE(items);
-    chunk = PyTuple_New(last - first);
-    for (Py_ssize_t i = first; chunk && i < last; i++)
-        PyTuple_SET_ITEM(chunk, i - first, Py_NewRef(PyList_GET_ITEM(items, i)));
+static bool attribute_as_word(PyObject *object, const char *name, int64_t *ret)
+{
+    PyObject *value = PyObject_GetAttrString(object, name);
+
+    *ret = value ? PyLong_AsLongLong(value) : -1;
+    Py_XDECREF(value);
+    return !PyErr_Occurred();
+}
+
+static int items_init(struct items *items)
+{
+    PyObject *object = items->object;
+
+    if (PyRange_Check(object) && (!attribute_as_word(object, "start", &items->first) ||
+                                  !attribute_as_word(object, "step", &items->step)))
+        return -1;
+    if (!PyRange_Check(object) && !PyList_Check(object)) {
+        PyErr_SetString(PyExc_TypeError, "a map is over a list or a range");
+        return -1;
+    }
+    items->count = PyObject_Size(object);
+    if (items->chunksize < 1)
+        PyErr_Format(PyExc_ValueError, "a chunk of %zd", items->chunksize);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* False: they are not numbers alone. */
+static bool chunk_numbers(const struct items *items, Py_ssize_t begin, Py_ssize_t size,
+                          struct numbers *n)
+{
+    if (PyList_Check(items->object))
+        return numbers_pack(n, PySequence_Fast_ITEMS(items->object) + begin, size);
+    /* unsigned: the product may be more than the distance of two ints of 64 bits */
+    numbers_range(
+        n, (int64_t)((uint64_t)items->first + (uint64_t)begin * (uint64_t)items->step),
+        items->step, size);
+    return true;
+}
+
+/* New reference: a tuple; with a function that travels `whole`. */
+static PyObject *chunk_object(const struct items *items, Py_ssize_t begin,
+                              Py_ssize_t size, PyObject *whole)
+{
+    PyObject *slice = PySequence_GetSlice(items->object, begin, begin + size);
+    PyObject *chunk = slice ? PySequence_Tuple(slice) : NULL;
+
+    Py_XDECREF(slice);
     return chunk && whole ? Py_BuildValue("(ON{})", whole, chunk) : chunk;
+}
+
+static int chunk_put(struct tasks_object *s, struct front *front, uint64_t number,
+                     const struct items *items, Py_ssize_t i, PyObject *whole)
+{
+    Py_ssize_t begin = i * items->chunksize, size = items->chunksize;
+    struct numbers n;
+    PyObject *chunk;
+    int r;
+
+    if (size > items->count - begin)
+        size = items->count - begin;
+    if (front->head.kind == TASK_MAP && chunk_numbers(items, begin, size, &n)) {
+        r = front_put_numbers(s, front, number + (uint64_t)i, &n);
+        numbers_done(&n);
+        return r;
+    }
+    chunk = chunk_object(items, begin, size, whole);
+    r = chunk ? front_put(s, front, number + (uint64_t)i, chunk) : -1;
+    Py_XDECREF(chunk);
+    return r;
 }
 
 /*
@@ -246,27 +354,26 @@ static PyObject *chunk_of(PyObject *items, Py_ssize_t first, Py_ssize_t size,
  */
 PyObject *tasks_submit_chunks(PyObject *self, PyObject *arguments)
 {
-    PyObject *items, *whole, *type, *error, *trace;
+    PyObject *whole, *type, *error, *trace;
     struct tasks_object *s = (struct tasks_object *)self;
-    Py_ssize_t size, chunksize, i;
     unsigned long long number;
+    struct items items = {0};
     const char *function;
     struct front front;
+    Py_ssize_t size, i;
     unsigned kind;
     int r = 0;
 
-    if (!PyArg_ParseTuple(arguments, "KIy#O!nnO", &number, &kind, &function, &size,
-                          &PyList_Type, &items, &chunksize, &i, &whole) ||
-        front_make(&front, kind, function, size) < 0)
+    if (!PyArg_ParseTuple(arguments, "KIy#OnnO", &number, &kind, &function, &size,
+                          &items.object, &items.chunksize, &i, &whole) ||
+        front_make(&front, kind, function, size) < 0 || items_init(&items) < 0)
         return NULL;
-    if (chunksize < 1 || i < 0)
-        return PyErr_Format(PyExc_ValueError, "a chunk of %zd", chunksize);
-    for (; i * chunksize < PyList_GET_SIZE(items); i++) {
-        PyObject *chunk =
-            chunk_of(items, i * chunksize, chunksize, kind & TASK_WHOLE ? whole : NULL);
-
-        r = chunk ? front_put(s, &front, number + (uint64_t)i, chunk) : -1;
-        Py_XDECREF(chunk);
+    if (i < 0)
+        return PyErr_Format(PyExc_ValueError, "there is no chunk %zd", i);
+    if (!(kind & TASK_WHOLE))
+        whole = NULL;
+    for (; r == 0 && i * items.chunksize < items.count; i++) {
+        r = chunk_put(s, &front, number, &items, i, whole);
         if (r < 0 || (i % SIGNALS == SIGNALS - 1 && PyErr_CheckSignals() < 0))
             break;
     }

@@ -12,6 +12,7 @@
  *
  *    a task's message    struct task_head | function, pickled | its arguments (message.h)
  *    a result's          struct result_head | what it returned or raised (message.h)
+ *    of numbers alone, in a map, arguments and results are without their objects (numbers.h)
  *
  * T1  a task is run only by who took its message for the first time (never PIU_REDELIVERED)
  * T2  `begun` names a task before its message is dropped, until its result is in
@@ -31,6 +32,7 @@
 #define PIU_EXT_TASKS_H
 
 #include "message.h"
+#include "numbers.h"
 
 #include <stdatomic.h>
 
@@ -40,8 +42,9 @@ enum task_kind {
     TASK_CALL,    /* arguments: the positional ones */
     TASK_MAP,     /* a tuple; the result is a list */
     TASK_STARMAP, /* the same, of tuples */
-    TASK_WHOLE =
-        4 /* a flag: (function, arguments, keywords), as the function is no global */
+    /* flags */
+    TASK_WHOLE = 4,  /* (function, arguments, keywords), as the function is no global */
+    TASK_NUMBERS = 8 /* of TASK_MAP: numbers.h */
 };
 
 struct task_head {
@@ -52,6 +55,7 @@ struct task_head {
 
 enum result_kind {
     RESULT_DONE,
+    RESULT_NUMBERS, /* done, and the list is of numbers alone: numbers.h */
     RESULT_FAILED,
     RESULT_AGAIN,
     /* made by the one that collects */
@@ -116,6 +120,8 @@ int slot_check(const struct tasks_object *self, unsigned slot); /* -1 with Index
  * in either case.
  */
 int parts_put(struct piu_queue *q, const void *head, size_t size, struct message *m);
+int numbers_put(struct piu_queue *q, const void *head, size_t size,
+                const struct numbers *n);
 
 /* Wakes a worker that sleeps, unless one is looking already. */
 void workers_wake(const struct tasks_object *self);
@@ -148,5 +154,6 @@ int chunks_type_add(PyObject *module);
 bool chunks_have(PyObject *chunks, uint64_t number, Py_ssize_t *ret_index);
 int chunks_store(PyObject *chunks, Py_ssize_t index,
                  PyObject *value); /* 1: the last; -1 */
+int chunks_store_numbers(PyObject *chunks, Py_ssize_t index, const struct numbers *n);
 
 #endif

@@ -70,21 +70,24 @@ static int take_next(struct worker *w, struct task *t)
     return r;
 }
 
-static int send_object(struct worker *w, uint64_t number, enum result_kind kind,
-                       PyObject *object)
+static int was_sent(struct worker *w, int r)
 {
-    struct result_head head = {.number = number, .kind = kind, .slot = w->slot};
-    struct message m;
-    int r;
-
-    if (message_make(w->tasks->shared.state, &m, object) < 0)
-        return -1;
-    r = parts_put(results_of(w->tasks), &head, sizeof(head), &m);
     if (r < 0)
         error_raise(POOL, r);
     else
         pool_wake(w->tasks);
     return r < 0 ? -1 : 0;
+}
+
+static int send_object(struct worker *w, uint64_t number, enum result_kind kind,
+                       PyObject *object)
+{
+    struct result_head head = {.number = number, .kind = kind, .slot = w->slot};
+    struct message m;
+
+    if (message_make(w->tasks->shared.state, &m, object) < 0)
+        return -1;
+    return was_sent(w, parts_put(results_of(w->tasks), &head, sizeof(head), &m));
 }
 
 /* The message, and the counts of what is in it. */
@@ -169,6 +172,24 @@ static PyObject *map_call(PyObject *function, PyObject *items, bool star)
     return results;
 }
 
+static PyObject *map_numbers(PyObject *function, const struct numbers *n)
+{
+    Py_ssize_t count = (Py_ssize_t)n->head.count;
+    PyObject *results = PyList_New(count);
+
+    for (Py_ssize_t i = 0; results && i < count; i++) {
+        PyObject *item = numbers_item(n, i);
+        PyObject *result = item ? PyObject_CallOneArg(function, item) : NULL;
+
+        Py_XDECREF(item);
+        if (result)
+            PyList_SET_ITEM(results, i, result);
+        else
+            Py_CLEAR(results);
+    }
+    return results;
+}
+
 static PyObject *task_call(uint32_t kind, PyObject *function, PyObject *arguments,
                            PyObject *keywords)
 {
@@ -201,10 +222,35 @@ static PyObject *task_read(struct worker *w, struct task *t, struct task_head *h
     return object;
 }
 
+/* Of TASK_NUMBERS.  The message is dropped before the function is called. */
+static PyObject *task_run_numbers(struct worker *w, struct task *t,
+                                  const struct task_head *head)
+{
+    size_t front = sizeof(*head) + head->function;
+    const unsigned char *bytes = t->message;
+    PyObject *function = NULL, *result = NULL;
+    struct numbers n = {0};
+    int r = -1;
+
+    if (front > t->size)
+        PyErr_SetString(PyExc_ValueError, "the task was written over");
+    else if (numbers_read(&n, bytes + front, t->size - front) == 0 &&
+             numbers_keep(&n) == 0 &&
+             (function = function_of(w, bytes + sizeof(*head), head->function)))
+        r = 0;
+    task_drop(w, t, head);
+    if (r == 0)
+        result = map_numbers(function, &n);
+    numbers_done(&n);
+    return result;
+}
+
 static PyObject *task_run(struct worker *w, struct task *t, struct task_head *head)
 {
     PyObject *function = NULL, *keywords = NULL, *arguments, *object, *result = NULL;
 
+    if (head->kind & TASK_NUMBERS)
+        return task_run_numbers(w, t, head);
     object = task_read(w, t, head, &function);
     if (!object)
         return NULL;
@@ -262,11 +308,32 @@ static int send_failure(struct worker *w, uint64_t number)
     return r;
 }
 
-/* unsent(exception, result) -> the MaybeEncodingError that is sent for it */
-static int send_result(struct worker *w, uint64_t number, PyObject *result)
+/* As send_object(); 1: it is not the list of a map, or not of numbers alone. */
+static int send_numbers(struct worker *w, const struct task_head *task, PyObject *result)
 {
+    struct result_head head = {
+        .number = task->number, .kind = RESULT_NUMBERS, .slot = w->slot};
+    struct numbers n;
+    int r;
+
+    if ((task->kind & ~(uint32_t)(TASK_WHOLE | TASK_NUMBERS)) == TASK_CALL ||
+        !PyList_CheckExact(result) ||
+        !numbers_pack(&n, PySequence_Fast_ITEMS(result), PyList_GET_SIZE(result)))
+        return 1;
+    r = numbers_put(results_of(w->tasks), &head, sizeof(head), &n);
+    numbers_done(&n);
+    return was_sent(w, r);
+}
+
+/* unsent(exception, result) -> the MaybeEncodingError that is sent for it */
+static int send_result(struct worker *w, const struct task_head *task, PyObject *result)
+{
+    uint64_t number = task->number;
     PyObject *why, *unsent;
-    int r = send_object(w, number, RESULT_DONE, result);
+    int r = send_numbers(w, task, result);
+
+    if (r > 0)
+        r = send_object(w, number, RESULT_DONE, result);
 
     if (r == 0)
         return 0;
@@ -291,7 +358,7 @@ static int work_once(struct worker *w)
     memcpy(&head, t.message, sizeof(head));
     atomic_store(&w->seat->begun, head.number); /* T2 */
     result = task_run(w, &t, &head);
-    r = result ? send_result(w, head.number, result) : send_failure(w, head.number);
+    r = result ? send_result(w, &head, result) : send_failure(w, head.number);
     Py_XDECREF(result);
     if (r == 0)
         atomic_store(&w->seat->begun, 0);

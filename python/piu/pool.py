@@ -111,7 +111,7 @@ class Pool(stock.Pool):
     def _map(self, func, iterable, kind, chunksize=None, callback=None, error_callback=None,
              helped=False):
         self._check_running()
-        items = list(iterable)
+        items = iterable if _is_short(iterable) else list(iterable)
         if chunksize is None:
             chunksize, extra = divmod(len(items), self._processes * 4)
             chunksize += bool(extra)
@@ -163,6 +163,12 @@ class Pool(stock.Pool):
         if self._state not in (CLOSE, TERMINATE):
             raise ValueError("In unknown state")
         self._engine.join()
+
+
+def _is_short(iterable):
+    """A range of ints of 64 bits: its chunks are sent as such, and its ints made where they are used."""
+    return type(iterable) is range and (
+        not iterable or max(abs(iterable[0]), abs(iterable[-1]), abs(iterable.step)) < 1 << 63)
 
 
 def _feed(engine, result, generation, bounded):

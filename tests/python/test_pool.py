@@ -1,5 +1,6 @@
 """Pool: the stdlib's results, and an end to each task whatever happens to its worker."""
 
+import functools
 import os
 import pickle
 import re
@@ -124,6 +125,27 @@ class PoolTest(unittest.TestCase):
         with piu.Pool(1) as pool:
             self.assertEqual(pool.map(Counter(), range(4), 2), [1, 2, 1, 2])
             self.assertEqual(pool.apply(Counter(), (1,)), 1)
+
+    def test_a_map_over_numbers_is_the_stdlib_s(self):
+        """Ranges, and lists of ints or floats alone, travel without their objects."""
+        with piu.Pool(2) as pool:
+            for items in (range(0), range(1), range(100), range(50, -50, -7), [1 << 62] * 9,
+                          range(1 << 64, (1 << 64) + 5), range(-(1 << 63), 1 << 63, (1 << 62) + 1),
+                          [0.5, 1.5], [1, 2.5, True], (3, 4)):
+                for size in (None, 1, 3):
+                    for function in square, functools.partial(square):
+                        self.assertEqual(pool.map(function, items, size),
+                                         [square(x) for x in items])
+            self.assertEqual([type(x) for x in pool.map(abs, [1, True, 2.0, -1])],
+                             [int, int, float, int])
+
+    def test_of_a_range_a_kill_loses_that_chunk_alone(self):
+        with piu.Pool(2) as pool:
+            result = pool.map_async(end_if_3, range(6), 1)
+            with self.assertRaises(piu.WorkerLost) as lost:
+                result.get()
+            self.assertEqual(lost.exception.arguments, '(3,)')
+            self.assertEqual(pool.map(end_if_3, range(4, 9), 2), list(range(4, 9)))
 
     def test_large_arguments_and_results(self):
         data = [bytes([i]) * (1 << 20) for i in range(4)] + [bytearray(5 << 20)]

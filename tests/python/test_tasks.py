@@ -1,5 +1,6 @@
 """What a Pool and its workers share: no task is run twice and none is forgotten."""
 
+import math
 import os
 import pickle
 import select
@@ -13,6 +14,10 @@ from piu import _piu
 
 def double(x):
     return x * 2
+
+
+def same(x):
+    return x
 
 
 def die(*_):
@@ -64,6 +69,7 @@ def work_and_die(tasks, slot, most):
 
 
 DOUBLE = pickle.dumps(double)
+SAME = pickle.dumps(same)
 DIE = pickle.dumps(die)
 
 
@@ -142,6 +148,35 @@ class TasksTest(unittest.TestCase):
         self.assertEqual(collected(tasks, 1, [chunks]), [(8, _piu.COMPLETE, 0, chunks)])
         self.assertEqual(values, [n * 2 for n in range(10)])
         self.assertEqual(chunks.left, 0)
+
+    def test_numbers_arrive_as_they_were_sent(self):
+        low, high = -1 << 63, (1 << 63) - 1
+        for items in ([0, -1, (1 << 31) - 1, -1 << 31], [1, 1 << 31], [low, high, 5], [1, high + 1],
+                      [1.5, -0.0, math.inf, 2.0 ** -1074], [1, 1.0], [1.0, 1], [1, True], [True, 1],
+                      [None, 1], [1, 'one'], range(3), range(9, -9, -4), range(low, high, 1 << 62),
+                      range(high, low, -(1 << 62)), list(range(5000))):
+            for kind in _piu.TASK_MAP, _piu.TASK_MAP | _piu.TASK_WHOLE:
+                tasks, values = _piu.Tasks(1), [None] * len(items)
+                chunks = _piu.Chunks(1, 2, values)
+                function = (b'', same) if kind & _piu.TASK_WHOLE else (SAME, None)
+                tasks.submit_chunks(1, kind, function[0], items, 2, 0, function[1])
+                work(tasks, 0, -(-len(items) // 2))
+                collected(tasks, 1, [chunks])
+                self.assertEqual([repr(v) for v in values], [repr(v) for v in items])
+
+    def test_numbers_of_a_chunk_that_nobody_awaits_are_an_entry(self):
+        tasks = _piu.Tasks(1)
+        tasks.submit(3, _piu.TASK_STARMAP, DOUBLE, ((1,), (2,)))
+        work(tasks, 0, 1)
+        self.assertEqual(collected(tasks, 1), [(3, _piu.DONE, 0, [2, 4])])
+
+    def test_a_map_is_over_a_list_or_a_range(self):
+        tasks = _piu.Tasks(1)
+        for items, size, begin, error in (((1, 2), 1, 0, TypeError), ([1], 0, 0, ValueError),
+                                          ([1], 1, -1, ValueError),
+                                          (range(1 << 64, 1 << 65, 1 << 63), 1, 0, OverflowError)):
+            with self.assertRaises(error):
+                tasks.submit_chunks(1, _piu.TASK_MAP, DOUBLE, items, size, begin, None)
 
     def test_a_chunk_that_cannot_be_sent_is_named_and_the_rest_goes_on(self):
         tasks, items = _piu.Tasks(1), [1, lambda: 1, 3]
