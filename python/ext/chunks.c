@@ -4,9 +4,13 @@
  */
 #include "tasks.h"
 
+#define WINDOW ((size_t)4 << 20) /* bytes */
+
 struct chunks_object {
     PyObject_HEAD uint64_t first;
     Py_ssize_t count, left, chunksize;
+    Py_ssize_t given;    /* to the workers: those before this one */
+    size_t bytes;        /* of their messages */
     PyObject *values;    /* a list */
     unsigned char *seen; /* by chunk: its result was stored, or will not come */
 };
@@ -22,6 +26,33 @@ bool chunks_have(PyObject *chunks, uint64_t number, Py_ssize_t *ret_index)
 
     *ret_index = (Py_ssize_t)(number - c->first);
     return number >= c->first && number - c->first < (uint64_t)c->count;
+}
+
+/*
+ * The window: of a map whose messages are large few are on the way at a time.  Each is then written
+ * where one has just been that was read: in pages that are there, and in the caches.
+ */
+bool chunks_next(PyObject *chunks, Py_ssize_t least, Py_ssize_t *ret_index)
+{
+    const struct chunks_object *c = object_of(chunks);
+    Py_ssize_t away = c->given - (c->count - c->left); /* or, of a dead worker's, lost */
+
+    *ret_index = c->given;
+    return c->given < c->count && (c->given == 0 || away < least ||
+                                   (size_t)away * (c->bytes / (size_t)c->given) < WINDOW);
+}
+
+void chunks_gave(PyObject *chunks, Py_ssize_t bytes)
+{
+    object_of(chunks)->given++;
+    if (bytes > 0)
+        object_of(chunks)->bytes += (size_t)bytes;
+}
+
+Py_ssize_t chunks_size(PyObject *chunks, uint64_t *ret_first)
+{
+    *ret_first = object_of(chunks)->first;
+    return object_of(chunks)->chunksize;
 }
 
 static Py_ssize_t see(struct chunks_object *c, Py_ssize_t index)
@@ -171,6 +202,8 @@ static void chunks_dealloc(PyObject *self)
 
 static PyMemberDef members[] = {
     {"left", T_PYSSIZET, offsetof(struct chunks_object, left), READONLY, NULL},
+    {"count", T_PYSSIZET, offsetof(struct chunks_object, count), READONLY, NULL},
+    {"given", T_PYSSIZET, offsetof(struct chunks_object, given), READONLY, NULL},
     {"first", T_ULONGLONG, offsetof(struct chunks_object, first), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
@@ -204,5 +237,5 @@ static PyType_Spec spec = {
 
 int chunks_type_add(PyObject *module)
 {
-    return module_add_type(module, &spec, NULL);
+    return module_add_type(module, &spec, &state_of_module(module)->chunks_type);
 }

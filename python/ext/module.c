@@ -180,6 +180,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(s->queue_base_type);
     Py_VISIT(s->queue_type);
     Py_VISIT(s->piece_type);
+    Py_VISIT(s->chunks_type);
     return 0;
 }
 
@@ -211,6 +212,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(s->queue_base_type);
     Py_CLEAR(s->queue_type);
     Py_CLEAR(s->piece_type);
+    Py_CLEAR(s->chunks_type);
     return 0;
 }
 

@@ -47,6 +47,7 @@ struct module_state {
     PyTypeObject *queue_type;
     PyTypeObject *piece_type;
     struct slabs slabs;
+    PyTypeObject *chunks_type;
 };
 
 extern struct PyModuleDef piu_module;

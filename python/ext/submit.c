@@ -203,34 +203,37 @@ static size_t front_size(const struct front *front)
     return sizeof(front->head) + front->head.function;
 }
 
-static int was_put(struct tasks_object *s, int r)
+/* Its size in bytes; -1 with an exception. */
+static Py_ssize_t was_put(struct tasks_object *s, int r, size_t size)
 {
     if (r < 0)
         error_raise(POOL, r);
     else
         workers_wake(s);
-    return r < 0 ? -1 : 0;
+    return r < 0 ? -1 : (Py_ssize_t)size;
 }
 
-static int front_put(struct tasks_object *s, struct front *front, uint64_t number,
-                     PyObject *object)
+static Py_ssize_t front_put(struct tasks_object *s, struct front *front, uint64_t number,
+                            PyObject *object)
 {
+    size_t size = front_size(front);
     struct message m;
 
     if (message_make(s->shared.state, &m, object) < 0)
         return -1;
     front->head.number = number;
-    return was_put(s, parts_put(tasks_of(s), front, front_size(front), &m));
+    return was_put(s, parts_put(tasks_of(s), front, size, &m), size + m.size);
 }
 
-static int front_put_numbers(struct tasks_object *s, struct front *front, uint64_t number,
-                             const struct numbers *n)
+static Py_ssize_t front_put_numbers(struct tasks_object *s, struct front *front,
+                                    uint64_t number, const struct numbers *n)
 {
+    size_t size = front_size(front);
     struct front with = *front; /* the others of the map may be objects */
 
     with.head.number = number;
     with.head.kind |= TASK_NUMBERS;
-    return was_put(s, numbers_put(tasks_of(s), &with, front_size(front), n));
+    return was_put(s, numbers_put(tasks_of(s), &with, size, n), size + numbers_size(n));
 }
 
 static void set_discard(PyObject *set, PyObject *item)
@@ -253,9 +256,8 @@ PyObject *tasks_submit(PyObject *self, PyObject *arguments)
     unsigned long long number;
     const char *function;
     struct front front;
-    Py_ssize_t size;
+    Py_ssize_t size, r;
     unsigned kind;
-    int r;
 
     if (!PyArg_ParseTuple(arguments, "KIy#O|O!O!", &number, &kind, &function, &size,
                           &object, &PySet_Type, &moved, &PyLong_Type, &old) ||
@@ -273,7 +275,7 @@ PyObject *tasks_submit(PyObject *self, PyObject *arguments)
 /* What a map is over: a list, or a range whose ints are of 64 bits. */
 struct items {
     PyObject *object;
-    Py_ssize_t count, chunksize;
+    Py_ssize_t chunksize;
     int64_t first, step; /* of the range */
 };
 
@@ -297,10 +299,7 @@ static int items_init(struct items *items)
         PyErr_SetString(PyExc_TypeError, "a map is over a list or a range");
         return -1;
     }
-    items->count = PyObject_Size(object);
-    if (items->chunksize < 1)
-        PyErr_Format(PyExc_ValueError, "a chunk of %zd", items->chunksize);
-    return PyErr_Occurred() ? -1 : 0;
+    return 0;
 }
 
 /* False: they are not numbers alone. */
@@ -327,63 +326,72 @@ static PyObject *chunk_object(const struct items *items, Py_ssize_t begin,
     return chunk && whole ? Py_BuildValue("(ON{})", whole, chunk) : chunk;
 }
 
-static int chunk_put(struct tasks_object *s, struct front *front, uint64_t number,
-                     const struct items *items, Py_ssize_t i, PyObject *whole)
+/* Its size in bytes; -1 with an exception. */
+static Py_ssize_t chunk_put(struct tasks_object *s, struct front *front, uint64_t number,
+                            const struct items *items, Py_ssize_t begin, PyObject *whole)
 {
-    Py_ssize_t begin = i * items->chunksize, size = items->chunksize;
+    Py_ssize_t size = PyObject_Size(items->object) - begin, r;
     struct numbers n;
     PyObject *chunk;
-    int r;
 
-    if (size > items->count - begin)
-        size = items->count - begin;
+    if (size > items->chunksize)
+        size = items->chunksize;
+    if (size < 0)
+        size = 0; /* more chunks than the items have */
     if (front->head.kind == TASK_MAP && chunk_numbers(items, begin, size, &n)) {
-        r = front_put_numbers(s, front, number + (uint64_t)i, &n);
+        r = front_put_numbers(s, front, number, &n);
         numbers_done(&n);
         return r;
     }
     chunk = chunk_object(items, begin, size, whole);
-    r = chunk ? front_put(s, front, number + (uint64_t)i, chunk) : -1;
+    r = chunk ? front_put(s, front, number, chunk) : -1;
     Py_XDECREF(chunk);
     return r;
 }
 
-/*
- * submit_chunks(number, kind, function, items, chunksize, begin, whole): the chunks from `begin`
- * on; task number + i has chunk i.  None: all are in; (i, exception): chunk i cannot be sent.
- */
-PyObject *tasks_submit_chunks(PyObject *self, PyObject *arguments)
+/* None, as a signal's handler has raised: NULL. */
+static PyObject *chunk_refused(Py_ssize_t i)
 {
-    PyObject *whole, *type, *error, *trace;
-    struct tasks_object *s = (struct tasks_object *)self;
-    unsigned long long number;
-    struct items items = {0};
-    const char *function;
-    struct front front;
-    Py_ssize_t size, i;
-    unsigned kind;
-    int r = 0;
+    PyObject *type, *error, *trace;
 
-    if (!PyArg_ParseTuple(arguments, "KIy#OnnO", &number, &kind, &function, &size,
-                          &items.object, &items.chunksize, &i, &whole) ||
-        front_make(&front, kind, function, size) < 0 || items_init(&items) < 0)
-        return NULL;
-    if (i < 0)
-        return PyErr_Format(PyExc_ValueError, "there is no chunk %zd", i);
-    if (!(kind & TASK_WHOLE))
-        whole = NULL;
-    for (; r == 0 && i * items.chunksize < items.count; i++) {
-        r = chunk_put(s, &front, number, &items, i, whole);
-        if (r < 0 || (i % SIGNALS == SIGNALS - 1 && PyErr_CheckSignals() < 0))
-            break;
-    }
-    if (!PyErr_Occurred())
-        Py_RETURN_NONE;
-    if (r == 0 || !PyErr_ExceptionMatches(PyExc_Exception))
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
         return NULL;
     PyErr_Fetch(&type, &error, &trace);
     PyErr_NormalizeException(&type, &error, &trace);
     Py_XDECREF(type);
     Py_XDECREF(trace);
     return Py_BuildValue("(nN)", i, error);
+}
+
+/*
+ * submit_chunks(chunks, kind, function, items, whole, least): those that are not given yet, as far
+ * as the window lets.  None; (i, exception): chunk i cannot be sent, and passes for given.
+ */
+PyObject *tasks_submit_chunks(PyObject *self, PyObject *arguments)
+{
+    struct tasks_object *s = (struct tasks_object *)self;
+    struct items items = {0};
+    const char *function;
+    PyObject *chunks, *whole;
+    struct front front;
+    Py_ssize_t size, least, i;
+    unsigned kind;
+    uint64_t first;
+
+    if (!PyArg_ParseTuple(arguments, "O!Iy#OOn", s->shared.state->chunks_type, &chunks,
+                          &kind, &function, &size, &items.object, &whole, &least) ||
+        front_make(&front, kind, function, size) < 0 || items_init(&items) < 0)
+        return NULL;
+    items.chunksize = chunks_size(chunks, &first);
+    while (chunks_next(chunks, least, &i)) {
+        size = chunk_put(s, &front, first + (uint64_t)i, &items, i * items.chunksize,
+                         kind & TASK_WHOLE ? whole : NULL);
+        if (size >= 0 || PyErr_ExceptionMatches(PyExc_Exception))
+            chunks_gave(chunks, size);
+        if (size < 0)
+            return chunk_refused(i);
+        if (i % SIGNALS == SIGNALS - 1 && PyErr_CheckSignals() < 0)
+            return NULL;
+    }
+    Py_RETURN_NONE;
 }

@@ -262,7 +262,7 @@ static PyMethodDef methods[] = {
     ENTRY("submit", tasks_submit, METH_VARARGS,
           "submit(number, kind, function, arguments[, moved, old])"),
     ENTRY("submit_chunks", tasks_submit_chunks, METH_VARARGS,
-          "submit_chunks(number, kind, function, items, chunksize, begin, whole)"),
+          "submit_chunks(chunks, kind, function, items, whole, least)"),
     ENTRY("collect", tasks_collect, METH_FASTCALL,
           "collect(list of Chunks, inbox, spin): results that are there, or come soon."),
     ENTRY("arm", tasks_arm, METH_NOARGS,

@@ -150,6 +150,11 @@ PyObject *tasks_arm(PyObject *self, PyObject *unused);
 PyObject *tasks_lead(PyObject *self, PyObject *unused);
 PyObject *tasks_sleep(PyObject *self, PyObject *timeout);
 int chunks_type_add(PyObject *module);
+/* chunks.c, for submit.c: the next one to be given, if there is one and the window lets: as long as
+ * fewer than `least` are on the way, or few bytes; it was given, or cannot be (bytes < 0). */
+bool chunks_next(PyObject *chunks, Py_ssize_t least, Py_ssize_t *ret_index);
+void chunks_gave(PyObject *chunks, Py_ssize_t bytes);
+Py_ssize_t chunks_size(PyObject *chunks, uint64_t *ret_first);
 /* chunks.c, for results.c: is `number` one of these, and where?  Their result, stored. */
 bool chunks_have(PyObject *chunks, uint64_t number, Py_ssize_t *ret_index);
 int chunks_store(PyObject *chunks, Py_ssize_t index,

@@ -24,6 +24,7 @@ LOOK_OFTEN = 0.05  # seconds, while a worker could not be started, or has no sen
 TURN = 0.05  # seconds that a thread waits before it sees whether it can lead
 KILL_AFTER = 5.0  # seconds that a worker has to end after SIGTERM
 STORM = 5.0  # seconds
+AHEAD = 2  # chunks for each worker that are on the way, however large
 
 
 def is_global(function):
@@ -42,6 +43,8 @@ class Engine:
         self.pending = {}  # by number: (result, i, task)
         self.moved = set()  # numbers of tasks that were submitted anew, and have others now
         self.maps, self.jobs = {}, []  # MapResults by the number of their first task; their Chunks
+        self.fed = []  # MapResults of which chunks are still to be given; the leader's
+        self.ahead = AHEAD * processes
         self.last_function = None, b''
         self.number, self.numbering = 1, threading.Lock()
         self.inbox = []  # collected, not settled
@@ -91,24 +94,29 @@ class Engine:
     def submit_chunks(self, result, kind, function):
         first = self.take_numbers(-(-len(result._items) // result._chunksize))
         result._begin(first, kind, function)
-        items = result._items
         self.maps[first] = result
         self.jobs.append(result._chunks)
-        whole, data, begin = None, b'', 0
         try:
-            if is_global(function):
-                data = self.function_bytes(function)
-            else:
-                kind, whole = kind | _piu.TASK_WHOLE, function
+            result._sent = (kind, self.function_bytes(function), None) if is_global(function) else (
+                kind | _piu.TASK_WHOLE, b'', function)
         except Exception as e:
             for i in range(result._chunks.left):
                 self.refuse(first + i, e)
             return
-        while refused := self.tasks.submit_chunks(first, kind, data, items, result._chunksize, begin,
-                                                  whole):
-            self.refuse(first + refused[0], refused[1])
-            begin = refused[0] + 1
+        if self.feed(result):
+            self.fed.append(result)
+            self.tasks.ring()  # who leads may have nothing more to wait for
         self.submitted(result._eager)
+
+    def feed(self, result):
+        """Chunks, as many as shall be on the way.  True: there are more."""
+        chunks, items = result._chunks, result._items
+        if items is None:
+            return False  # it is over
+        kind, data, whole = result._sent
+        while refused := self.tasks.submit_chunks(chunks, kind, data, items, whole, self.ahead):
+            self.refuse(chunks.first + refused[0], refused[1])
+        return chunks.given < chunks.count
 
     def refuse(self, number, error):
         with self.lead:
@@ -206,6 +214,10 @@ class Engine:
 
     def step(self, timeout):
         """`lead` is held."""
+        if self.fed:
+            for result in list(self.fed):
+                if not self.feed(result):
+                    self.stop_feeding(result)
         if not self.inbox and not self.tasks.collect(self.jobs, self.inbox, timeout > 0):
             if self.tasks.sleep(min(timeout, self.next_look - time.monotonic())) or (
                     time.monotonic() >= self.next_look):
@@ -301,15 +313,21 @@ class Engine:
     def drop(self, result):
         """Its submission was cut off: what is in of it is done for nobody."""
         self.cache.pop(result._job, None)
+        self.stop_feeding(result)
         if result in list(self.maps.values()):
             self.forget(result)
         for number in [n for n, task in list(self.pending.items()) if task[0] is result]:
             self.pending.pop(number, None)
 
+    def stop_feeding(self, result):
+        with contextlib.suppress(ValueError):  # in one step: another thread may append
+            self.fed.remove(result)
+
     def forget(self, result):
         """All tasks of this map have ended."""
         if self.maps.pop(result._chunks.first, None) is not None:
-            self.jobs[:] = [chunks for chunks in self.jobs if chunks is not result._chunks]
+            with contextlib.suppress(ValueError):
+                self.jobs.remove(result._chunks)
 
     # -- workers
 
@@ -399,6 +417,7 @@ class Engine:
         for result in list(self.cache.values()):
             result._fail(error)
         self.pending.clear()
+        self.fed.clear()
         self.maps.clear()
         self.jobs.clear()
         self.tasks.ring()

@@ -95,6 +95,28 @@ def add_to_shared(lock, queue, x):
     return lock
 
 
+class Interrupts:
+    """Ctrl-C comes while it is pickled for the first time."""
+
+    def __init__(self):
+        self.left = 1
+
+    def __reduce__(self):
+        if self.left:
+            self.left = 0
+            raise KeyboardInterrupt
+        return int, ()
+
+
+def die_of_the_empty(data):
+    if not data:
+        children.die()
+
+
+def wait_for_length(data):
+    signal.pause()
+
+
 class Counter:
     calls = 0
 
@@ -151,6 +173,43 @@ class PoolTest(unittest.TestCase):
         data = [bytes([i]) * (1 << 20) for i in range(4)] + [bytearray(5 << 20)]
         with piu.Pool(2) as pool:
             self.assertEqual(pool.map(bytes, data, 1), [bytes(d) for d in data])
+
+    def test_a_map_of_large_items_goes_on_whoever_leads(self):
+        """Few of them are on the way: the others are sent as results come."""
+        items, lengths, done = [bytes(1 << 20)] * 30, [1 << 20] * 30, threading.Event()
+        with piu.Pool(2) as pool:
+            self.assertEqual(pool.map(len, items, 1), lengths)
+            results = []
+            threads = [threading.Thread(target=lambda: results.append(pool.map(len, items, 1)))
+                       for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(results, [lengths] * 3)
+            pool.map_async(len, items, 1, callback=lambda _: done.set())
+            done.wait()  # the helper alone
+            last = pool.map_async(len, items, 1)
+            pool.close()
+            pool.join()
+            self.assertEqual(last.get(), lengths)
+
+    def test_what_goes_wrong_after_a_map_of_large_items_has_begun(self):
+        for made, error in ((lambda: lambda: 1, AttributeError), (Interrupts, KeyboardInterrupt)):
+            items = [bytes(1 << 20)] * 29 + [made()]
+            with piu.Pool(2) as pool:
+                with self.assertRaises(error):
+                    pool.map(type, items, 1)
+                self.assertEqual(pool.map(square, range(9)), [x * x for x in range(9)])
+                pool.close()
+                pool.join()
+        with piu.Pool(2) as pool:
+            with self.assertRaises(piu.WorkerLost):
+                pool.map(die_of_the_empty, [bytes(1 << 20)] * 20 + [b''] + [bytes(1 << 20)] * 9, 1)
+            self.assertEqual(pool.map(len, [bytes(1 << 20)] * 30, 1), [1 << 20] * 30)
+            result = pool.map_async(wait_for_length, [bytes(1 << 20)] * 30, 1)
+            pool.terminate()
+            self.assertRaises(RuntimeError, result.get)
 
     def test_two_pools_have_one_helper_and_a_fork_has_none(self):
         with piu.Pool(1) as pool, piu.Pool(1) as other:

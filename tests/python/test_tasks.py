@@ -70,6 +70,7 @@ def work_and_die(tasks, slot, most):
 
 DOUBLE = pickle.dumps(double)
 SAME = pickle.dumps(same)
+LENGTH = pickle.dumps(len)
 DIE = pickle.dumps(die)
 
 
@@ -143,11 +144,26 @@ class TasksTest(unittest.TestCase):
     def test_chunks_are_filled_without_an_entry_for_each(self):
         tasks, values = _piu.Tasks(1), [None] * 10
         chunks = _piu.Chunks(5, 3, values)
-        self.assertIsNone(tasks.submit_chunks(5, _piu.TASK_MAP, DOUBLE, list(range(10)), 3, 0, None))
+        self.assertIsNone(tasks.submit_chunks(chunks, _piu.TASK_MAP, DOUBLE, list(range(10)), None, 1))
         work(tasks, 0, 4)
         self.assertEqual(collected(tasks, 1, [chunks]), [(8, _piu.COMPLETE, 0, chunks)])
         self.assertEqual(values, [n * 2 for n in range(10)])
         self.assertEqual(chunks.left, 0)
+
+    def test_of_large_chunks_few_are_on_the_way(self):
+        for items, least, given in (([bytes(1 << 20)] * 12, 1, (4, 5, 6)),
+                                    ([bytes(1 << 20)] * 12, 6, (6, 7, 8)),
+                                    ([bytes(4 << 20)] * 3, 1, (1, 2, 3)),
+                                    ([b''] * 1000, 1, (1000,) * 3)):
+            tasks, chunks = _piu.Tasks(1), _piu.Chunks(1, 1, [None] * len(items))
+            for count in given:
+                self.assertIsNone(
+                    tasks.submit_chunks(chunks, _piu.TASK_MAP, LENGTH, items, None, least))
+                self.assertEqual(chunks.given, count)
+                left = chunks.left
+                work(tasks, 0, 1)
+                while chunks.left == left:
+                    tasks.collect([chunks], [], False)
 
     def test_numbers_arrive_as_they_were_sent(self):
         low, high = -1 << 63, (1 << 63) - 1
@@ -159,7 +175,7 @@ class TasksTest(unittest.TestCase):
                 tasks, values = _piu.Tasks(1), [None] * len(items)
                 chunks = _piu.Chunks(1, 2, values)
                 function = (b'', same) if kind & _piu.TASK_WHOLE else (SAME, None)
-                tasks.submit_chunks(1, kind, function[0], items, 2, 0, function[1])
+                tasks.submit_chunks(chunks, kind, function[0], items, function[1], 1)
                 work(tasks, 0, -(-len(items) // 2))
                 collected(tasks, 1, [chunks])
                 self.assertEqual([repr(v) for v in values], [repr(v) for v in items])
@@ -172,20 +188,18 @@ class TasksTest(unittest.TestCase):
 
     def test_a_map_is_over_a_list_or_a_range(self):
         tasks = _piu.Tasks(1)
-        for items, size, begin, error in (((1, 2), 1, 0, TypeError), ([1], 0, 0, ValueError),
-                                          ([1], 1, -1, ValueError),
-                                          (range(1 << 64, 1 << 65, 1 << 63), 1, 0, OverflowError)):
+        for items, error in (((1, 2), TypeError), (range(1 << 64, (1 << 64) + 2), OverflowError)):
             with self.assertRaises(error):
-                tasks.submit_chunks(1, _piu.TASK_MAP, DOUBLE, items, size, begin, None)
+                tasks.submit_chunks(_piu.Chunks(1, 1, [None] * 2), _piu.TASK_MAP, DOUBLE, items, None, 1)
 
     def test_a_chunk_that_cannot_be_sent_is_named_and_the_rest_goes_on(self):
         tasks, items = _piu.Tasks(1), [1, lambda: 1, 3]
         chunks = _piu.Chunks(1, 1, [None] * 3)
-        i, error = tasks.submit_chunks(1, _piu.TASK_MAP, DOUBLE, items, 1, 0, None)
+        i, error = tasks.submit_chunks(chunks, _piu.TASK_MAP, DOUBLE, items, None, 1)
         self.assertEqual((i, type(error)), (1, AttributeError))
         self.assertEqual(chunks.skip(1), 2)
         self.assertEqual(chunks.skip(1), 2)  # once
-        self.assertIsNone(tasks.submit_chunks(1, _piu.TASK_MAP, DOUBLE, items, 1, 2, None))
+        self.assertIsNone(tasks.submit_chunks(chunks, _piu.TASK_MAP, DOUBLE, items, None, 1))
         work(tasks, 0, 2)
         self.assertEqual(len(collected(tasks, 1, [chunks])), 1)
         self.assertIsNone(chunks.find(1))
