@@ -44,13 +44,23 @@ PREPARATION = ('sys_path', 'sys_argv', 'orig_dir', 'start_method', 'init_main_fr
 
 def sockets(kind=socket.SOCK_STREAM):
     """A pair that waits for ever, whatever socket.setdefaulttimeout() was told."""
-    return [as_socket(one.detach()) for one in socket.socketpair(socket.AF_UNIX, kind)]
+    pair = socket.socketpair(socket.AF_UNIX, kind)
+    for one in pair:
+        one.settimeout(None)
+    return pair
 
 
-def as_socket(descriptor):
-    result = socket.socket(fileno=descriptor)
+def as_socket(descriptor, kind=socket.SOCK_STREAM):
+    result = socket.socket(socket.AF_UNIX, kind, 0, descriptor)
     result.settimeout(None)
     return result
+
+
+def tracker():
+    """Its descriptor.  Whether it lives is seen by who wants something of it: to ask it now would
+    wake it at each start."""
+    descriptor = resource_tracker._resource_tracker._fd
+    return resource_tracker.getfd() if descriptor is None else descriptor
 
 
 class Zygote:
@@ -112,8 +122,7 @@ class Zygote:
         with theirs:
             try:
                 socket.send_fds(self.socket, [b'!'], [
-                    theirs.fileno(), self.socket.fileno(), resource_tracker.getfd(),
-                    *descriptors])
+                    theirs.fileno(), self.socket.fileno(), tracker(), *descriptors])
             except (BrokenPipeError, ConnectionResetError):
                 return ours.close()
         record = read_record(ours)

@@ -39,7 +39,7 @@ def main(requests, setup, family, tracker):
     util._flush_std_streams()  # or each child would print it again
     gc.collect()
     gc.freeze()  # or the first collection in each child would copy all pages
-    Server(as_socket(requests)).run()
+    Server(as_socket(requests, socket.SOCK_SEQPACKET)).run()
     # no handlers of exit: the preloaded modules' own are for who uses them
     _piu._leave()
     os._exit(0)
@@ -196,7 +196,7 @@ class Server:
         self.requests.close()
         link = as_socket(link)
         tell(link, os.getpid(), ALIVE)
-        zygote.socket = as_socket(asks)
+        zygote.socket = as_socket(asks, socket.SOCK_SEQPACKET)
         return link, descriptors
 
 
@@ -212,7 +212,22 @@ def tell(link, pid, code):
         pass  # who started it has ended
 
 
+close_stdin = util._close_stdin
+
+
+def close_stdin_once(null):
+    """The child's first util._close_stdin() finds what the zygote's has left: to make that anew is a
+    good part of the work before run()."""
+    def close():
+        util._close_stdin = close_stdin
+        if sys.stdin is not null:
+            close_stdin()
+
+    util._close_stdin = close
+
+
 def be_child(parent_sentinel, descriptors):
+    close_stdin_once(sys.stdin)
     resource_tracker._resource_tracker._fd, *forkserver._forkserver._inherited_fds = descriptors
     if sys.version_info < (3, 13):
         return spawn._main(os.dup(parent_sentinel), parent_sentinel)

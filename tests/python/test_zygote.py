@@ -51,6 +51,14 @@ def end(how):
         children.die()
 
 
+def check_stdin(depth):
+    """It reads nothing, and is a new one in a child by fork, even where this one's was closed."""
+    assert sys.stdin.read() == ''
+    if depth:
+        sys.stdin.close()
+        sys.exit(children.run(piu.get_context('fork'), check_stdin, depth - 1))
+
+
 def wait_and_exit(begun, event, code):
     begun.set()
     event.wait()
@@ -82,6 +90,9 @@ def run_script(text, *arguments, **options):
 
 
 class ZygoteTest(unittest.TestCase):
+
+    def test_stdin_of_children_reads_nothing(self):
+        self.assertEqual(children.run(context, check_stdin, 2), 0)
 
     def test_children_end_as_they_would_elsewhere(self):
         for how, code in ('return', 0), ('exit', 3), ('raise', 1), ('kill', -signal.SIGKILL):
