@@ -224,7 +224,7 @@ PyObject *tasks_collect(PyObject *self, PyObject *const *arguments, Py_ssize_t c
 static bool arm(struct tasks_object *s)
 {
     atomic_store_explicit(&board_of(s)->asleep, 1, memory_order_relaxed);
-    /* for the fence in pool_wake() (T5) */
+    /* for the fence in pool_wake() of wake.c (T5) */
     atomic_thread_fence(memory_order_seq_cst);
     return s->kept || piu_queue_qsize(results_of(s)) > 0;
 }

@@ -41,7 +41,7 @@ static int fall_asleep(struct worker *w)
 
     piu_event_clear(&w->seat->bell);
     atomic_store_explicit(&w->seat->state, SEAT_ASLEEP, memory_order_relaxed);
-    /* for the fence in workers_wake() (T5) */
+    /* for the fence in workers_wake() of wake.c (T5) */
     atomic_thread_fence(memory_order_seq_cst);
     if (!has_news(w->tasks))
         r = wait_in_slices(call_event, &w->seat->bell, SLICE);
