@@ -106,18 +106,19 @@ static void learn(struct stream *s, bool was_in_vain)
     s->spin_in = s->spin_after;
 }
 
-/* -EAGAIN: nothing is there; other errors: it cannot be asked so. */
+/* -EAGAIN: nothing is there; -ENOTSUP: it cannot be asked so; else what is wrong, once alone. */
 static ssize_t read_now(int handle, void *bytes, size_t size)
 {
     struct iovec part = {.iov_base = bytes, .iov_len = size};
     ssize_t n = recv(handle, bytes, size, MSG_DONTWAIT);
 
-    if (n < 0 && errno == ENOTSOCK)
-        n = preadv2(handle, &part, 1, -1, RWF_NOWAIT); /* of pipes: from Linux 6.5 on */
-    return n < 0 ? -errno : n;
+    if (n >= 0 || errno != ENOTSOCK)
+        return n < 0 ? -errno : n;
+    n = preadv2(handle, &part, 1, -1, RWF_NOWAIT); /* of pipes: from Linux 6.5 on */
+    return n >= 0 ? n : errno == EAGAIN ? -EAGAIN : -ENOTSUP;
 }
 
-/* Some of `p`, or nothing. -EAGAIN: in vain. */
+/* 1: there is something, some of `p` or the end; else as read_now(). */
 static int spin(int handle, struct piece *p)
 {
     int64_t end = wait_clock() + SPIN;
@@ -131,13 +132,15 @@ static int spin(int handle, struct piece *p)
     return n < 0 ? (int)n : 1;
 }
 
-static void spin_first(struct stream *s, struct piece *p)
+/* Some of `p` or nothing, and then it is to be slept for; or an error. */
+static int spin_first(struct stream *s, struct piece *p)
 {
     int r;
 
     Py_BEGIN_ALLOW_THREADS r = spin(s->handle, p);
-    Py_END_ALLOW_THREADS s->cannot_spin = r < 0 && r != -EAGAIN;
+    Py_END_ALLOW_THREADS s->cannot_spin = r == -ENOTSUP;
     learn(s, r < 0);
+    return r == -EAGAIN || r == -EINTR || r == -ENOTSUP ? 0 : r;
 }
 
 /* ---- Messages ---------------------------------------------------------------------------------- */
@@ -206,10 +209,10 @@ int stream_read_first(struct stream *s, uint64_t *ret_size, void *bytes, size_t 
     bool has_size = false;
 
     if (is_spin_due(s)) {
-        spin_first(s, &head);
-        /* a signal that came while it spun does not end the sleep */
-        if (PyErr_CheckSignals() < 0)
-            return -1;
+        r = spin_first(s, &head);
+        /* a signal that came while it spun does not end the sleep; a message is not torn by it */
+        if (r < 0 || (head.left == head.size && PyErr_CheckSignals() < 0))
+            return raise_errno(r);
     }
     do {
         Py_BEGIN_ALLOW_THREADS r = read_piece(handle, &head, false);

@@ -258,6 +258,16 @@ class EndsTest(unittest.TestCase):
             self.assertEqual(said[0], said[1])
             self.assertIn(said[0][0], (EOFError, OSError))
 
+    def test_a_peer_that_left_with_what_it_had_not_read_is_a_reset(self):
+        for kind in stock.Connection, type(piu.Pipe()[0]):
+            ours, theirs = piu.Pipe()
+            end = kind(os.dup(ours.fileno()))
+            end.send(1)
+            ours.close()
+            theirs.close()
+            self.assertRaises(ConnectionResetError, end.recv)
+            self.assertRaises(EOFError, end.recv)
+
     def test_poll_waits(self):
         reader, writer = piu.Pipe(duplex=False)
         self.assertFalse(reader.poll())
