@@ -275,15 +275,13 @@ static PyObject *connection_handle(PyObject *self, void *closure)
 static int connection_set_handle(PyObject *self, PyObject *value, void *closure)
 {
     struct stream *s = &connection_of(self)->stream;
-    int handle = -1;
+    long handle = value && value != Py_None ? PyLong_AsLong(value) : -1;
 
     (void)closure;
-    if (value && value != Py_None) {
-        handle = _PyLong_AsInt(value);
-        if (PyErr_Occurred())
-            return -1;
-    }
-    *s = (struct stream){.handle = handle};
+    if (PyErr_Occurred() ||
+        check(handle <= INT_MAX, PyExc_OverflowError, "no descriptor") < 0)
+        return -1;
+    *s = (struct stream){.handle = (int)handle};
     return 0;
 }
 
