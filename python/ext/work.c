@@ -50,6 +50,13 @@ static int fall_asleep(struct worker *w)
     return r == -EINTR ? r : 0;
 }
 
+/* -EINTR: has a handler raised?  The exception is set then, here or by who waited. */
+static bool goes_on(int r)
+{
+    return r == -ETIMEDOUT ||
+           (r == -EINTR && !PyErr_Occurred() && PyErr_CheckSignals() == 0);
+}
+
 /* As piu_queue_take(); waits for ever. */
 static int take_next(struct worker *w, struct task *t)
 {
@@ -63,7 +70,7 @@ static int take_next(struct worker *w, struct task *t)
         r = queue_spin(q, &board_of(w->tasks)->shut, &w->patient) ? 0 : fall_asleep(w);
         if (r == 0)
             r = piu_queue_take(q, &t->message, &t->size, PIU_NOW);
-    } while (r == -ETIMEDOUT || (r == -EINTR && PyErr_CheckSignals() == 0));
+    } while (goes_on(r));
     atomic_store_explicit(&w->seat->state, SEAT_BUSY, memory_order_relaxed);
     if (r >= 0 && piu_queue_qsize(q) > 0)
         workers_wake(w->tasks); /* who put the others saw this one looking */

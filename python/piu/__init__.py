@@ -12,6 +12,7 @@ import importlib
 import importlib.machinery
 import multiprocessing as _stock
 import sys
+import warnings
 
 _SAME = frozenset((
     'connection', 'dummy', 'forkserver', 'heap', 'managers', 'popen_fork',
@@ -45,6 +46,9 @@ sys.meta_path.insert(0, _SameModules())
 
 from . import context  # noqa: E402: after the finder
 from ._piu import LockLeftWarning, OwnerDiedWarning, WorkerLost, version as __version__
+
+# of each death, not of the first at a place alone; what the program has said of warnings goes first
+warnings.simplefilter('always', OwnerDiedWarning, append=True)
 
 __all__ = [name for name in dir(context._default_context) if not name.startswith('_')]
 globals().update((name, getattr(context._default_context, name)) for name in __all__)

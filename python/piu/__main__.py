@@ -1,6 +1,6 @@
-"""python -m piu script.py | directory | archive.zip | -m module | -c code [arguments]
+"""python -m piu script.py | directory | archive.zip | - | -m module | -c code [arguments]
 
-Run it with piu installed.
+Run it with piu installed; `-`, or nothing: what comes at standard input.
 """
 
 import importlib.machinery
@@ -13,7 +13,7 @@ import types
 
 import piu
 
-USAGE = ('usage: python -m piu script.py | directory | archive.zip | -m module | -c code '
+USAGE = ('usage: python -m piu script.py | directory | archive.zip | - | -m module | -c code '
          '[argument]...')
 
 
@@ -45,13 +45,12 @@ def run_script(path):
     begin_path(os.path.dirname(os.path.realpath(path)))
     try:
         with io.open_code(path) as file:
-            code = pkgutil.read_code(file)
-            file.seek(0)
-            source = file.read() if code is None else None
+            source = file.read()  # once: it may be a pipe
     except OSError as error:  # as the interpreter says it
         print(f"{sys.executable}: can't open file {path!r}: "
               f'[Errno {error.errno}] {error.strerror}', file=sys.stderr)
         sys.exit(2)
+    code = pkgutil.read_code(io.BytesIO(source))
     loader = importlib.machinery.SourcelessFileLoader  # a .pyc
     if code is None:
         code = compile(source, path, 'exec')
@@ -78,6 +77,12 @@ def run_code(text, arguments):
     exec(compile(text, '<string>', 'exec'), main_module())
 
 
+def run_input(arguments):
+    sys.argv[:] = arguments
+    begin_path('')
+    exec(compile(sys.stdin.buffer.read(), '<stdin>', 'exec'), main_module())
+
+
 def begin_traces_with_script():
     """A trace that nobody catches: without what called the script."""
     stock = sys.excepthook
@@ -95,16 +100,19 @@ def begin_traces_with_script():
 
 def main():
     arguments = sys.argv[1:]
-    if not arguments or (arguments[0] in ('-m', '-c') and len(arguments) < 2):
+    if (not arguments and (not sys.stdin or sys.stdin.isatty())
+            or arguments[:1] in (['-m'], ['-c']) and len(arguments) < 2):
         sys.exit(USAGE)
-    if arguments[0] in ('-h', '--help'):
+    if arguments[:1] in (['-h'], ['--help']):
         print(__doc__)
         return
     if not sys.flags.safe_path:
         del sys.path[0]  # that of `python -m piu`
     piu.install()
     begin_traces_with_script()
-    if arguments[0] == '-m':
+    if not arguments or arguments[0] == '-':
+        run_input(arguments or [''])
+    elif arguments[0] == '-m':
         run_module(arguments[1], arguments[1:])
     elif arguments[0] == '-c':
         run_code(arguments[1], ['-c'] + arguments[2:])

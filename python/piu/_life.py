@@ -10,6 +10,7 @@ import fcntl
 import os
 import select
 import signal
+import sys
 import threading
 from multiprocessing import context, process
 
@@ -42,9 +43,15 @@ def begin_child():
         bond.arm()
 
 
+def serves_manager(child):
+    managers = sys.modules.get('multiprocessing.managers')
+    function = getattr(getattr(child, '_target', None), '__func__', None)
+    return managers is not None and function is managers.BaseManager._run_server.__func__
+
+
 def is_bound(child, installed):
     """It is to end with its starter.  `_piu_slot`: a worker, of whatever class."""
-    return getattr(child, 'daemon', False) and (
+    return (getattr(child, 'daemon', False) or serves_manager(child)) and (
         installed or isinstance(child, StartsInWorkers) or hasattr(child, '_piu_slot'))
 
 

@@ -13,7 +13,7 @@ MOST = 60  # characters of arguments
 def how_ended(w, oom=None):
     code = w.exitcode
     if code is not None and code < 0:
-        killer = '' if oom is None else ' (the OOM killer)' if oom else ' (not by the OOM killer)'
+        killer = '' if oom is None or -code != signal.SIGKILL else ' (the OOM killer)' if oom else ' (not by the OOM killer)'
         return f'was killed by {signal.Signals(-code).name}{killer}'
     return f'ended with exit code {code}'
 

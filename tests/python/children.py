@@ -25,6 +25,14 @@ def run(context, target, *args):
     return process.exitcode
 
 
+def wait_until_asleep(pid):
+    def is_asleep():
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] == 'S'
+
+    wait_until(is_asleep)
+
+
 def wait_until(condition):
     """The limit of the test ends it."""
     import time

@@ -371,12 +371,8 @@ class SignalsTest(unittest.TestCase):
             finally:
                 os._exit(1)
 
-        def is_asleep():
-            with open(f'/proc/{pid}/stat') as file:
-                return file.read().rpartition(')')[2].split()[0] == 'S'
-
         os.read(begun, 1)
-        children.wait_until(is_asleep)
+        children.wait_until_asleep(pid)
         os.kill(pid, signal.SIGINT)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 

@@ -151,14 +151,28 @@ class DropInTest(unittest.TestCase):
         self.assertEqual((ours.returncode, ours.stdout, ours.stderr),
                          (its.returncode, its.stdout, its.stderr), arguments)
 
+    def test_a_script_at_standard_input_and_from_a_pipe(self):
+        text = ('import multiprocessing, sys; print(type(multiprocessing.Lock()).__module__, '
+                'sys.argv, sys.path[0], __name__)')
+        for arguments, begins in ([], "[''] "), (['-', 'a'], "['-', 'a'] "), (
+                ['/dev/stdin'], "['/dev/stdin'] "):
+            done = subprocess.run([sys.executable, '-m', 'piu', *arguments], input=text, text=True,
+                                  capture_output=True)
+            self.assertEqual(done.stderr, '')
+            self.assertTrue(done.stdout.startswith('piu.synchronize ' + begins), done.stdout)
+            self.assertTrue(done.stdout.endswith(' __main__\n'), done.stdout)
+
     def test_code(self):
         code = 'import multiprocessing, sys; print(type(multiprocessing.Lock()).__module__, sys.argv)'
         self.assertEqual(run('-m', 'piu', '-c', code, 'a'), "piu.synchronize ['-c', 'a']\n")
 
     def test_usage_errors(self):
         for wrong in (), ('-m',), ('-x',):
-            done = subprocess.run([sys.executable, '-m', 'piu', *wrong], capture_output=True,
-                                  text=True)
+            terminal, end = os.openpty()
+            done = subprocess.run([sys.executable, '-m', 'piu', *wrong], stdin=end,
+                                  capture_output=True, text=True)
+            os.close(terminal)
+            os.close(end)
             self.assertEqual(done.returncode, 1)
             self.assertIn('usage', done.stderr)
 

@@ -49,6 +49,12 @@ def starter(method, later, pids):
     pause()
 
 
+def start_manager(method, pids):
+    manager = piu.get_context(method).Manager()
+    pids.send(manager._process.pid)
+    pause()
+
+
 class LifeTest(unittest.TestCase):
 
     def ended(self, pidfds):
@@ -86,6 +92,19 @@ class LifeTest(unittest.TestCase):
     def test_who_is_bound_ends_also_if_the_killed_starter_has_forked_later(self):
         for method in children.METHODS:
             self.kill_starter(method, 'fork')
+
+    def test_the_server_of_a_manager_ends_with_a_killed_starter(self):
+        for method in children.METHODS:
+            ours, theirs = piu.Pipe()
+            process = piu.get_context('spawn').Process(target=start_manager, args=(method, theirs))
+            process.start()
+            server = os.pidfd_open(ours.recv())
+            process.kill()
+            process.join()
+            try:
+                self.assertTrue(self.ended([server]), method)
+            finally:
+                os.close(server)
 
     def test_a_starter_that_ended_before_the_child_was_bound(self):
         self.assertEqual(children.run(piu.get_context('fork'), arm_when_nobody_is_left),

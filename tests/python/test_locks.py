@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import unittest
 import warnings
@@ -9,6 +11,16 @@ from multiprocessing import synchronize as stock
 
 import children
 import piu
+
+
+TWO_DEATHS = '''
+import children, piu
+context = piu.get_context('fork')
+for lock in context.Lock(), context.Lock():
+    children.run(context, children.call, lock.acquire)
+    with lock:
+        pass
+'''
 
 
 def acquire_and_say(lock, queue):
@@ -183,6 +195,10 @@ class DeathTest(unittest.TestCase):
                 lock.release()
                 lock.acquire()
                 self.assertEqual(lock.owner_died, 1)
+
+    def test_each_death_is_told_also_at_the_same_line(self):
+        done = subprocess.run([sys.executable, '-c', TWO_DEATHS], capture_output=True, text=True)
+        self.assertEqual(done.stderr.count('OwnerDiedWarning'), 2, done.stderr)
 
     def test_in_a_with_statement_too(self):
         context = piu.get_context('fork')

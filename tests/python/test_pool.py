@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import unittest
-from multiprocessing import pool as stock
+from multiprocessing import connection, pool as stock
 from unittest import mock
 
 import children
@@ -69,6 +69,10 @@ def give_what_cannot_be_pickled():
 
 def pid_of(_=None):
     return os.getpid()
+
+
+def exit_by_handler(*_):
+    sys.exit(7)
 
 
 def mask_of(_=None):
@@ -316,6 +320,26 @@ class PoolTest(unittest.TestCase):
                     else:
                         self.assertEqual(result.get(), x)
                 self.assertEqual(pool.map(square, [1, 2, 3]), [1, 4, 9])
+
+    def test_a_signal_whose_handler_raises_ends_an_idle_worker_and_nothing_else(self):
+        for method in children.METHODS:
+            with piu.get_context(method).Pool(1) as pool:
+                for function in abs, square, abs:
+                    worker = pool._pool[0]
+                    self.assertEqual(pool.apply(function, (1,)), 1)
+                    children.wait_until_asleep(worker.pid)
+                    os.kill(worker.pid, signal.SIGINT)
+                    self.assertTrue(connection.wait([worker.sentinel], 30))
+                    self.assertEqual(pool.map(function, [2] * 3, 1), [function(2)] * 3)
+
+    def test_terminate_lets_an_idle_worker_end_by_its_own_handler(self):
+        pool = piu.Pool(1, signal.signal, (signal.SIGTERM, exit_by_handler))
+        worker = pool._pool[0]
+        pool.apply(square, (1,))
+        children.wait_until_asleep(worker.pid)
+        pool.terminate()
+        pool.join()
+        self.assertEqual(worker.exitcode, 7)
 
     def test_every_other_end_of_a_worker_is_a_loss_too(self):
         with piu.Pool(1) as pool:
