@@ -14,7 +14,7 @@
  * A waiter is an entry of the roll `waiters`: who, order (its ticket), state (its own futex).
  *
  *    not there --itself--> WAITING --notifier--> NOTIFIED --itself, with the lock--> not there
- *                             `--itself: time is up, a signal--> not there
+ *                             `--itself, with the lock: time is up, a signal--> not there
  *    a member that ended:  WAITING: its entry is taken out;  NOTIFIED: that, and the longest
  *    waiting one is notified instead.  Any waiter does so in its slice, and any notifier.
  *
@@ -241,9 +241,9 @@ static int wait(struct condition *c, struct guard *g, uint64_t who, int64_t time
         return r;
     guard_release(g, who);
     r = waiter_sleep(c, who, e, timeout);
-    if (r < 0)
-        r = waiter_withdraw(c, who, e, r);
     lock = guard_acquire(g, who);
+    if (r < 0) /* with the lock (C2): who had it until now may have notified us */
+        r = waiter_withdraw(c, who, e, r);
     if (r == 0)
         roll_remove(e); /* C2 */
     return lock == 0 ? r : lock;

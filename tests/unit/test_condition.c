@@ -3,6 +3,7 @@
 #include "shm/block.h"
 #include "shm/owner.h"
 #include "sync/condition.h"
+#include "sync/lock.h"
 
 struct room { /* a condition with its lock */
     struct piu_lock lock;
@@ -302,6 +303,26 @@ TEST(a_signal_handler_ends_the_wait_with_the_lock_held)
 
     check_interrupted(wait_and_check_lock(room));
     CHECK_EQ(piu_condition_waiting(&room->condition), 0);
+}
+
+/* One that waits in slices, as Python does, would sleep on for ever. */
+TEST(a_notify_by_who_held_the_lock_when_the_time_was_up_is_not_lost)
+{
+    struct room *room = room_new();
+    struct notes *notes = test_shared(sizeof(*notes));
+    pid_t child = child_start({
+        enter(room);
+        notes->about_to_wait = 1;
+        CHECK_EQ(piu_condition_wait(&room->condition, &room->lock, PIU_MSEC(50)), 0);
+        leave(room);
+    });
+
+    test_wait_until(notes->about_to_wait);
+    enter(room);
+    test_wait_until(*lock_word(&room->lock) & ID_WAITERS); /* it wants the lock back */
+    CHECK_EQ(piu_condition_notify(&room->condition, 1), 0);
+    leave(room);
+    CHECK_EQ(child_wait(child), 0);
 }
 
 TEST(a_waiter_that_is_stopped_holds_up_nobody_else)
