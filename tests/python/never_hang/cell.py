@@ -157,6 +157,8 @@ def text_of(error):
 
 
 def main():
+    # ignored, where a shell has started the table in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.simplefilter('ignore')
     load()
     mp = library(sys.argv[1])
