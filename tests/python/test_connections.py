@@ -92,7 +92,8 @@ class MessagesTest(unittest.TestCase):
                  for thing in (1, 1000, 70000, 2**40, 1.5, 'abc', b'x' * 300, None)]
         wrong = [data[:cut] for data in whole for cut in range(len(data))]
         wrong += [data[:-1] + end for data in whole for end in (b'\xff', b'N.', b'NN.')]
-        wrong += [data[:at] + b'\xfe' + data[at + 1:] for data in whole for at in range(len(data))]
+        # \x01: no opcode, and as the highest byte of a length no more than 16 MB
+        wrong += [data[:at] + b'\x01' + data[at + 1:] for data in whole for at in range(len(data))]
         for data in wrong:
             writer.send_bytes(data)
             try:
