@@ -28,6 +28,8 @@ CLOEXEC = socket.MSG_CMSG_CLOEXEC
 
 
 def main(requests, setup, family, tracker):
+    # the starter's mask came along: a pool's helper blocks all, SIGCHLD too
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     with open(setup, 'rb') as file:
         told = pickle.load(file)
     for descriptor in requests, family, tracker:

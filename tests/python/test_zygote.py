@@ -153,6 +153,21 @@ class ZygoteTest(unittest.TestCase):
             process.join()
             self.assertEqual(process.exitcode, code)
 
+    def test_a_zygote_that_was_started_with_signals_blocked_hears_them(self):
+        def start_blocked():
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            codes.append(children.run(context, end, 'exit'))
+
+        first = zygote_pid()
+        spare = spare_of(first)
+        os.kill(first, signal.SIGKILL)
+        children.wait_until(lambda: not Path(f'/proc/{spare}').exists())
+        codes = []
+        thread = threading.Thread(target=start_blocked)
+        thread.start()
+        thread.join()
+        self.assertEqual(codes, [3])
+
     def test_a_request_that_nobody_read_goes_to_the_next_zygote(self):
         first = zygote_pid()
         for pid in first, spare_of(first):
