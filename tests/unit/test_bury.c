@@ -256,6 +256,60 @@ TEST(chunks_that_come_back_at_once_are_all_counted)
     CHECK_EQ(atomic_load(&j->look) >> 32, 4000000);
 }
 
+/* ---- A pool that breaks ---------------------------------------------------------------------------- */
+
+TEST(a_pool_that_has_ended_is_not_broken_by_who_looked_before)
+{
+    static const uint32_t ends[] = {POOL_FINISHED, POOL_TERMINATED, POOL_BROKEN};
+    struct pool_shared *p = shared_new();
+    struct job *j = job_of(4, 1, 0);
+
+    append(p, j);
+    for (size_t i = 0; i < array_size(ends); i++) {
+        p->state = ends[i];
+        pool_break(p, me());
+        CHECK_EQ(p->state, ends[i]);
+        CHECK_EQ(j->state, JOB_RUNNING);
+    }
+    p->state = POOL_CLOSED;
+    pool_break(p, me());
+    CHECK_EQ(p->state, POOL_BROKEN);
+    CHECK_EQ(j->state, JOB_ENDED);
+}
+
+struct breaking {
+    struct pool_shared *pool;
+    _Atomic bool done;
+};
+
+static void close_and_open_or_break(int i, void *argument)
+{
+    struct breaking *b = argument;
+    struct pool_shared *p = b->pool;
+    uint32_t state = POOL_OPEN;
+
+    begin_together(i);
+    while (i == 0 && !b->done) {
+        uint32_t old = state;
+
+        state = POOL_OPEN + POOL_CLOSED - state;
+        atomic_compare_exchange_strong(&p->state, &old, state);
+    }
+    for (int n = 0; i == 1 && n < 300000; n++) {
+        pool_break(p, me());
+        CHECK_EQ(p->state, POOL_BROKEN);
+        p->state = POOL_OPEN;
+    }
+    b->done = true;
+}
+
+TEST(a_pool_that_is_closed_at_the_same_time_is_broken_all_the_same)
+{
+    struct breaking b = {.pool = shared_new()};
+
+    test_threads(2, close_and_open_or_break, &b);
+}
+
 /* ---- The owner -------------------------------------------------------------------------------------- */
 
 struct told {

@@ -1,8 +1,11 @@
 /* The family in trouble: forks, execs and limits that are the user's own. */
-#include "test.h"
+#include "meanwhile.h"
 
+#include "os/fd.h"
+#include "os/pidfd.h"
 #include "shm/block.h"
 #include "shm/member.h"
+#include "task/child.h"
 #include "waits.h"
 
 #include <fcntl.h>
@@ -248,6 +251,68 @@ TEST(a_waiter_is_told_within_a_second_that_the_holder_has_execed)
     CHECK_EQ(child_wait(waiter), 0);
     talk_wait(&talk);
     talk_end(&talk, pid);
+}
+
+static struct child child_by_hand(uint64_t id, pid_t pid)
+{
+    struct child c = {.id = id, .pid = pid, .pidfd = -1};
+
+    CHECK(id);
+    CHECK_EQ(pidfd_of(pid, &c.pidfd), 0);
+    return c;
+}
+
+TEST(a_child_has_execed_if_it_died_as_a_member_and_its_process_runs)
+{
+    struct told {
+        _Atomic uint64_t id;
+        _Atomic int leave;
+    } *told = test_shared(sizeof(*told));
+    struct talk talk;
+    struct child c = {.pidfd = -1};
+    pid_t pid;
+
+    me();
+    CHECK(!child_has_execed(&c)); /* it ended before anybody looked */
+
+    pid = child_start({
+        told->id = me() & ID_MASK;
+        test_wait_until(told->leave);
+        member_leave();
+        told->leave = 2;
+        pause();
+    });
+    test_wait_until(told->id);
+    c = child_by_hand(told->id, pid);
+    CHECK(!child_has_execed(&c)); /* it is a member */
+    told->leave = 1;
+    test_wait_until(told->leave == 2);
+    CHECK(!child_has_execed(&c)); /* it left */
+    kill_and_reap(pid);
+    fd_close(c.pidfd);
+
+    told->id = 0;
+    pid = child_start({
+        told->id = me() & ID_MASK;
+        pause();
+    });
+    test_wait_until(told->id);
+    c = child_by_hand(told->id, pid);
+    kill_and_reap(pid);
+    CHECK(!child_has_execed(&c)); /* its process has ended */
+    fd_close(c.pidfd);
+
+    told->id = 0;
+    talk_begin(&talk);
+    pid = child_start({
+        told->id = me() & ID_MASK;
+        talk_exec(&talk);
+    });
+    talk_wait(&talk);
+    c = child_by_hand(told->id, pid);
+    CHECK(child_has_execed(&c));
+    talk_end(&talk, pid);
+    fd_close(c.pidfd);
 }
 
 TEST(vfork_and_exec_while_holding_change_nothing)
