@@ -125,13 +125,17 @@ class Engine:
 
     def submitted(self, eager):
         """eager: what is to be done with the result cannot wait for its caller."""
-        if self.error is not None:  # it broke meanwhile
-            self.fail_all(self.error)
+        self.fail_if_over()
         if self.helped:
             if not eager:
                 helper.note()
             elif self.arm():
                 helper.wake()
+
+    def fail_if_over(self):
+        """What came in after the pool broke or was terminated: nobody else tells it."""
+        if self.error is not None:
+            self.fail_all(self.error)
 
     def start_helper(self):
         if not self.helped or not helper.is_alive():
@@ -357,7 +361,7 @@ class Engine:
         if found is not None:
             task = self.task_of(number, *found)
             self.end_task(number, (False, lost(w, found[0]._job, found[1], task, self.was_oom(w))))
-        elif not self.ending and self.tasks.finished(w._piu_slot) != self.maxtasks:
+        elif self.tasks.finished(w._piu_slot) != self.maxtasks:
             self.died_idle(w)
         self.workers.remove(w)
         self.tasks.clear(w._piu_slot)
@@ -447,23 +451,24 @@ class Engine:
             return
         self.ending = self.stopped = True
         helper.remove(self)
-        held = self.lead.acquire(timeout=1)  # its leader may be in a callback that goes on
+        held = False
         try:
-            for w in self.workers:
+            held = self.lead.acquire(timeout=1)  # its leader may be in a callback that goes on
+            for w in list(self.workers):  # which may bury one meanwhile
                 if w.exitcode is None:
                     w.terminate()
                     # a stopped one ends only then; a user's class may have no pid
                     with contextlib.suppress(ProcessLookupError, AttributeError):
                         os.kill(w.pid, signal.SIGCONT)
             deadline = time.monotonic() + KILL_AFTER
-            for w in self.workers:
+            for w in list(self.workers):
                 sentinel = getattr(w, 'sentinel', None)
                 left = max(0, deadline - time.monotonic())
                 if sentinel is not None and not connection.wait([sentinel], left):
                     w.kill()
                 w.join()
-            self.fail_all(RuntimeError('the pool was terminated before this was done'))
-        finally:
+        finally:  # Ctrl-C too: there is no second terminate()
+            self.breaks(self.error or RuntimeError('the pool was terminated before this was done'))
             if held:
                 self.lead.release()
 

@@ -6,6 +6,13 @@ from multiprocessing.reduction import ForkingPickler
 from ._light import pool as stock
 
 
+def repr_of(value):
+    try:
+        return repr(value)
+    except Exception:
+        return object.__repr__(value)
+
+
 def failed(error, function):
     """In a worker: what is sent for the exception of a task."""
     if function is stock._helper_reraises_exception:
@@ -29,7 +36,7 @@ class Failure(stock.ExceptionWithTraceback):
         try:
             data = bytes(ForkingPickler.dumps(self.exc))
         except Exception as why:
-            return unsent, (repr(why), said, self.tb)
+            return unsent, (repr_of(why), said, self.tb)
         return rebuild, (data, said, self.tb)
 
 
@@ -37,7 +44,7 @@ def rebuild(data, said, trace):
     try:
         return stock.rebuild_exc(ForkingPickler.loads(data), trace)
     except Exception as why:
-        return unsent(repr(why), said, trace)
+        return unsent(repr_of(why), said, trace)
 
 
 def unsent(why, said, trace):
@@ -48,6 +55,7 @@ def unsent(why, said, trace):
 
 def cannot_be_sent(why, what):
     """The stdlib's class takes the repr() of both, and so would quote a text twice."""
-    error = stock.MaybeEncodingError(why, what)
-    error.exc, error.value = error.args = why if isinstance(why, str) else repr(why), what
+    text = why if isinstance(why, str) else repr_of(why)
+    error = stock.MaybeEncodingError(text, what)
+    error.exc, error.value = error.args = text, what
     return error

@@ -85,12 +85,14 @@ class _Helper:
             self.wake()
 
     def call(self, function):
-        """By the helper."""
-        self.calling = True
+        """By the helper, which outlives what a callback raises: sys.exit() there ends nothing."""
+        outer, self.calling = self.calling, True  # a callback may wait, and so run others
         try:
             function()
+        except BaseException:
+            traceback.print_exc()
         finally:
-            self.calling = False
+            self.calling = outer
 
     def is_current(self):
         return self.thread is threading.current_thread()
@@ -128,7 +130,7 @@ class _Helper:
                 try:
                     if not engine.serve():
                         self.remove(engine)
-                except Exception:
+                except BaseException:  # a result's class may raise SystemExit where it is unpickled
                     traceback.print_exc()
                     time.sleep(LOOK)  # what fails once may fail for ever
             if not self.parking and not any(e.arm() for e in list(self.engines.values())):

@@ -5,6 +5,7 @@ import signal
 from functools import lru_cache
 
 from . import _piu
+from ._failures import repr_of
 from ._light import pool as stock
 
 MOST = 60  # characters of arguments
@@ -14,15 +15,13 @@ def how_ended(w, oom=None):
     code = w.exitcode
     if code is not None and code < 0:
         killer = '' if oom is None or -code != signal.SIGKILL else ' (the OOM killer)' if oom else ' (not by the OOM killer)'
-        return f'was killed by {signal.Signals(-code).name}{killer}'
+        named = -code in set(signal.Signals)  # most real-time signals are not
+        return f'was killed by {signal.Signals(-code).name if named else f"signal {-code}"}{killer}'
     return f'ended with exit code {code}'
 
 
 def short(value):
-    try:
-        text = repr(value)
-    except Exception:
-        text = object.__repr__(value)
+    text = repr_of(value)
     return text if len(text) <= MOST else text[:MOST - 3] + '...'
 
 
@@ -35,7 +34,7 @@ def called(task):
 
 
 def name_of(function):
-    return getattr(function, '__qualname__', function)
+    return getattr(function, '__qualname__', None) or short(function)
 
 
 def lost(w, job, i, task, oom):

@@ -140,14 +140,19 @@ class Pool(stock.Pool):
             raise ValueError(f"Chunksize must be 1+, not {chunksize!r}")
         self._engine.start_helper()
         result = kind(self)
-        function, items = func, iterable
+        at_once = isinstance(iterable, (list, tuple, range))
+        function, items = func, iterable if at_once else _raising_exceptions(iterable)
         if chunksize > 1:
-            function, items = mapstar, stock.Pool._get_tasks(func, iterable, chunksize)
+            function, items = mapstar, stock.Pool._get_tasks(func, items, chunksize)
         generation = self._guarded_task_generation(result._job, function, items)
-        if isinstance(iterable, (list, tuple, range)):
-            _feed(self._engine, result, generation, False)
-        else:
-            start_quietly(_feed, (self._engine, result, generation, True), 'piu pool input')
+        try:
+            if at_once:
+                _feed(self._engine, result, generation, False)
+            else:
+                start_quietly(_feed, (self._engine, result, generation, True), 'piu pool input')
+        except BaseException:  # else join() would wait for it
+            self._engine.drop(result)
+            raise
         return result if chunksize == 1 else ChunkedIterator(result)
 
     def close(self):
@@ -171,6 +176,16 @@ def _is_short(iterable):
         not iterable or max(abs(iterable[0]), abs(iterable[-1]), abs(iterable.step)) < 1 << 63)
 
 
+def _raising_exceptions(iterable):
+    """In the thread that reads it, a SystemExit would end that thread and be told to nobody."""
+    try:
+        yield from iterable
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException as e:
+        raise RuntimeError(f'the input of imap raised {e!r}') from e
+
+
 def _feed(engine, result, generation, bounded):
     """The input of an imap: it may block, be endless, or wait for earlier results."""
     i = -1
@@ -178,7 +193,7 @@ def _feed(engine, result, generation, bounded):
         if bounded:
             result._room.acquire()
         if engine.stopped or result._job not in engine.cache:
-            return
+            return engine.fail_if_over()
         engine.submit(result, i, function, args, kwds)
     if result._job in engine.cache:
         result._set_length(i + 1)

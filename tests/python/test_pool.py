@@ -67,6 +67,38 @@ def give_what_cannot_be_pickled():
     return lambda: 1
 
 
+class NoRepr(Exception):
+    def __repr__(self):
+        raise RuntimeError('no repr')
+
+    __str__ = __repr__
+
+
+def raise_no_repr():
+    raise NoRepr
+
+
+class Unpicklable:
+    def __reduce__(self):
+        return raise_no_repr, ()
+
+
+def give_what_raises_no_repr():
+    return Unpicklable()
+
+
+class DiesWithoutRepr:
+    def __call__(self):
+        children.die()
+
+    __repr__ = NoRepr.__repr__
+
+
+def kill_self(number):
+    os.kill(os.getpid(), number)
+    signal.pause()
+
+
 def pid_of(_=None):
     return os.getpid()
 
@@ -514,6 +546,84 @@ class PoolTest(unittest.TestCase):
         pool.join()
         self.assertRaisesRegex(RuntimeError, 'terminated', result.get)
         self.assertRaises(ValueError, pool.apply, square, (1,))
+
+    def test_what_comes_in_while_terminate_runs_is_told(self):
+        pool = piu.Pool(1)
+
+        def late(*args):
+            pool.terminate()
+            return made(*args)
+
+        made = piu.pool.AsyncResult
+        with mock.patch.object(piu.pool, 'AsyncResult', late):
+            result = pool.apply_async(square, (1,))
+        self.assertRaisesRegex(RuntimeError, 'terminated', result.get, 60)
+
+    def test_an_imap_that_comes_in_while_terminate_runs_is_told(self):
+        pool = piu.Pool(1)
+
+        def late(*args):
+            pool.terminate()
+            return made(*args)
+
+        made = piu.pool.IMapIterator
+        with mock.patch.object(piu.pool, 'IMapIterator', late):
+            result = pool.imap(square, [1])
+        self.assertRaisesRegex(RuntimeError, 'terminated', result.next, 60)
+
+    def test_ctrl_c_in_terminate_leaves_nobody_waiting(self):
+        event = piu.Event()
+        pool = piu.Pool(1, keep_event, (event,))
+        result = pool.apply_async(wait_for, (0,))
+        with mock.patch.object(pool._pool[0], 'join', side_effect=KeyboardInterrupt):
+            self.assertRaises(KeyboardInterrupt, pool.terminate)
+        self.assertRaisesRegex(RuntimeError, 'terminated', result.get, 60)
+        pool._pool[0].join()
+
+    def test_a_failing_initializer_ends_join_too(self):
+        pool = piu.Pool(2, os._exit, (1,))
+        result = pool.map_async(square, range(4))
+        pool.close()
+        pool.join()
+        self.assertRaisesRegex(RuntimeError, 'broken', result.get)
+
+    def test_the_helper_outlives_a_callback_that_exits(self):
+        called = threading.Event()
+        with piu.Pool(1) as pool, mock.patch('traceback.print_exc') as said:
+            self.assertEqual(pool.apply_async(square, (2,), callback=sys.exit).get(), 4)
+            pool.apply_async(square, (3,), callback=lambda _: called.set())
+            self.assertTrue(called.wait(60))
+            said.assert_called_once()
+
+    def test_death_by_a_signal_without_a_name(self):
+        with piu.Pool(1) as pool:
+            self.assertRaisesRegex(piu.WorkerLost, 'killed by signal 40', pool.apply, kill_self, (40,))
+            self.assertEqual(pool.apply(square, (3,)), 9)
+
+    def test_what_has_no_repr_is_told_nevertheless(self):
+        with piu.Pool(1) as pool:
+            self.assertRaises(stock.MaybeEncodingError, pool.apply, give_what_raises_no_repr)
+            self.assertRaises(piu.WorkerLost, pool.apply, DiesWithoutRepr())
+            self.assertEqual(pool.apply(square, (3,)), 9)
+
+    def test_an_imap_cut_off_is_not_waited_for(self):
+        pool = piu.Pool(1)
+        with mock.patch.object(pool._engine, 'submit', side_effect=KeyboardInterrupt):
+            self.assertRaises(KeyboardInterrupt, pool.imap, square, [1, 2])
+        pool.close()
+        pool.join()
+
+    def test_an_input_that_exits_is_told_by_next(self):
+        def numbers():
+            yield 2
+            sys.exit('no more')
+
+        with piu.Pool(1) as pool:
+            for chunksize in 1, 2:
+                found = pool.imap(square, numbers(), chunksize)
+                if chunksize == 1:
+                    self.assertEqual(found.next(60), 4)
+                self.assertRaisesRegex(RuntimeError, 'no more', found.next, 60)
 
     def test_in_a_forked_child_it_says_so(self):
         with piu.Pool(1) as pool:
