@@ -18,12 +18,14 @@ static struct piu_barrier *barrier_of(PyObject *self)
  */
 static int wait_whole(struct piu_barrier *b, unsigned *ret_index, int64_t timeout)
 {
+    int64_t deadline;
     int r;
 
-    timeout = timeout < WAIT_LONGEST ? timeout : WAIT_LONGEST;
-
+    deadline = wait_clock() + (timeout < WAIT_LONGEST ? timeout : WAIT_LONGEST);
     do {
-        Py_BEGIN_ALLOW_THREADS r = piu_barrier_wait(b, ret_index, timeout);
+        int64_t left = deadline - wait_clock();
+
+        Py_BEGIN_ALLOW_THREADS r = piu_barrier_wait(b, ret_index, left);
         Py_END_ALLOW_THREADS
     } while (r == -EINTR && PyErr_CheckSignals() == 0);
     return r;

@@ -143,11 +143,20 @@ class Barrier(_piu.Barrier, stock.Barrier):
             timeout = self._timeout
         if self._second is None:
             return _piu.Barrier.wait(self, timeout)
+        if self._second.broken:
+            raise threading.BrokenBarrierError
+        acts = False
         try:
             index = _piu.Barrier.wait(self, timeout)
-            if index == 0:
+            acts = index == 0
+            if acts:
                 self._action()
+            acts = False
             self._second.wait(timeout)
+        except threading.BrokenBarrierError:
+            if acts:
+                self.abort()
+            raise  # after a reset it is whole again
         except:
             # perhaps a signal's, that came when all had passed the first: they wait at the second
             self.abort()

@@ -1,6 +1,7 @@
 """Condition, Event, Barrier: values and exceptions as Python's, and deaths."""
 
 import os
+import queue
 import signal
 import threading
 import types
@@ -29,6 +30,13 @@ def wait_at(barrier, queue):
         queue.put(barrier.wait())
     except threading.BrokenBarrierError:
         queue.put('broken')
+
+
+def wait_at_timed(barrier, said):
+    try:
+        said.put(barrier.wait(0.1))
+    except threading.BrokenBarrierError:
+        said.put('broken')
 
 
 def fail():
@@ -150,6 +158,46 @@ class BarrierTest(unittest.TestCase):
             barrier.wait()
         self.assertTrue(barrier.broken)
 
+    def test_out_of_time_also_while_signals_come(self):
+        handler = signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+        try:
+            with self.assertRaises(threading.BrokenBarrierError):
+                piu.Barrier(2).wait(0.3)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, handler)
+
+    def test_with_an_action_it_is_whole_after_a_reset_that_broke_a_wait(self):
+        barrier, said = piu.Barrier(2, action=int), queue.SimpleQueue()
+        thread = threading.Thread(target=wait_at, args=(barrier, said))
+        thread.start()
+        children.wait_until(lambda: barrier.n_waiting == 1)
+        barrier.reset()
+        thread.join()
+        self.assertEqual((said.get(), barrier.broken), ('broken', False))
+
+    def test_when_the_action_takes_too_long_all_later_waits_are_told(self):
+        go = threading.Event()
+        barrier, said = piu.Barrier(2, action=go.wait), queue.SimpleQueue()
+        threads = [threading.Thread(target=wait_at_timed, args=(barrier, said)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        self.assertEqual(said.get(), 'broken')
+        go.set()
+        self.assertEqual(said.get(), 'broken')
+        with self.assertRaises(threading.BrokenBarrierError):
+            barrier.wait()
+
+    def test_an_action_that_raises_broken_breaks_it_too(self):
+        def action():
+            raise threading.BrokenBarrierError
+
+        barrier = piu.Barrier(1, action=action)
+        with self.assertRaises(threading.BrokenBarrierError):
+            barrier.wait()
+        self.assertTrue(barrier.broken)
+
     def test_it_breaks_when_one_that_had_arrived_is_killed(self):
         context = piu.get_context('fork')
         barrier, queue = context.Barrier(3), context.SimpleQueue()
@@ -202,7 +250,7 @@ class BarrierTest(unittest.TestCase):
                         wait=passes_and_raises, abort=piu._piu.Barrier.abort)})
                 patch = mock.patch.object(synchronize, '_piu', stand_in)
             else:
-                before.abort = barrier._second.abort
+                before.abort, before.broken = barrier._second.abort, False
                 patch = mock.patch.object(barrier, '_second', before)
             with patch, self.assertRaises(KeyboardInterrupt):
                 barrier.wait()
