@@ -17,18 +17,34 @@ from multiprocessing import context, process
 WORKER = 'piu_worker'  # in the _config of a worker, and of what descends from it
 
 
+_starting = threading.local()  # `now`: this thread is in start()
+os.register_at_fork(after_in_child=lambda: _starting.__dict__.clear())
+
+
+class Config(dict):
+    """Of a process that may have children though it is a daemon: a thread that starts one sees no
+    daemon.  Others do meanwhile, and so does each copy: a child inherits what is so."""
+
+    def get(self, key, default=None):
+        if key == 'daemon' and getattr(_starting, 'now', False):
+            return False
+        return super().get(key, default)
+
+
 class StartsInWorkers:
     """start() of a process: a worker of a pool is a daemon, and may have children even so."""
 
     def start(self):
-        config = process.current_process()._config
-        if not config.get(WORKER):
+        current = process.current_process()
+        if not current._config.get(WORKER):
             return super().start()
-        was, config['daemon'] = config.get('daemon'), False
+        if not isinstance(current._config, Config):
+            current._config = Config(current._config)
+        _starting.now = True
         try:
             super().start()
         finally:
-            config['daemon'] = was
+            _starting.now = False
 
 
 def begin_worker():

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import threading
 import unittest
 
 import children
@@ -55,6 +56,31 @@ def start_manager(method, pids):
     pause()
 
 
+class SeenWhileOneStarts(piu.get_context('fork').Process):
+    """Its start() looks, from another thread, whether this process and a new one are daemons."""
+
+    @staticmethod
+    def _Popen(child):
+        seen = []
+
+        def look():
+            seen.append(piu.current_process().daemon)
+            seen.append(piu.get_context('fork').Process().daemon)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        child.seen = seen
+        return piu.get_context('fork').Process._Popen(child)
+
+
+def daemons_seen_while_one_starts():
+    child = SeenWhileOneStarts()
+    child.start()
+    child.join()
+    return child.seen, child.exitcode, piu.current_process().daemon
+
+
 class LifeTest(unittest.TestCase):
 
     def ended(self, pidfds):
@@ -105,6 +131,10 @@ class LifeTest(unittest.TestCase):
                 self.assertTrue(self.ended([server]), method)
             finally:
                 os.close(server)
+
+    def test_a_worker_that_starts_a_child_stays_a_daemon_for_its_other_threads(self):
+        with piu.get_context('fork').Pool(1) as pool:
+            self.assertEqual(pool.apply(daemons_seen_while_one_starts), ([True, True], 0, True))
 
     def test_a_starter_that_ended_before_the_child_was_bound(self):
         self.assertEqual(children.run(piu.get_context('fork'), arm_when_nobody_is_left),
