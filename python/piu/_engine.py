@@ -50,7 +50,7 @@ class Engine:
         self.inbox = []  # collected, not settled
         self.calls = deque()  # for the helper
         self.lead = threading.RLock()
-        self.turn, self.followers = threading.Condition(threading.Lock()), 0
+        self.followers = []  # locks, each released to wake the thread that waits for it
         self.pid, self.rested, self.helped = os.getpid(), False, False
         self.ending = self.stopped = False
         self.error = None  # why there are no workers any more
@@ -151,14 +151,20 @@ class Engine:
     def wait(self, event, timeout=None):
         self.check_process()
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not event.is_set():
-            left = LOOK if deadline is None else min(LOOK, deadline - time.monotonic())
-            if left <= 0:
-                break
-            if not self.stopped and self.lead.acquire(False):
-                self.lead_until(event, left)
-            else:
-                self.follow(event, min(left, TURN))
+        led = self.lead._is_owned()  # a callback waits
+        try:
+            while not event.is_set():
+                left = LOOK if deadline is None else min(LOOK, deadline - time.monotonic())
+                if left <= 0:
+                    break
+                if not self.stopped and self.lead.acquire(False):
+                    self.lead_until(event, left)
+                else:
+                    self.follow(event, min(left, TURN))
+        finally:
+            if not led and self.lead._is_owned():  # Ctrl-C came before lead_until() could see to it
+                self.lead.release()
+                self.pass_on()
 
     def lead_until(self, event, left):
         try:
@@ -173,13 +179,15 @@ class Engine:
 
     def follow(self, event, left):
         """Until the leader has settled something, or there is none any more."""
-        with self.turn:
-            self.followers += 1
-            try:
-                if not event.is_set():
-                    self.turn.wait(left)
-            finally:
-                self.followers -= 1
+        turn = threading.Lock()  # not a Condition: Ctrl-C in its Python would leave its lock held
+        turn.acquire()
+        self.followers.append(turn)
+        try:
+            if not event.is_set():
+                turn.acquire(True, left)
+        finally:
+            with contextlib.suppress(ValueError):  # it was told
+                self.followers.remove(turn)
 
     def pass_on(self):
         """The caller has led."""
@@ -191,8 +199,9 @@ class Engine:
             helper.wake()
 
     def tell_followers(self):
-        with self.turn:
-            self.turn.notify_all()
+        with contextlib.suppress(IndexError):  # in one step: another thread may tell them too
+            while self.followers:
+                self.followers.pop().release()
 
     def arm(self):
         """Workers tell from now on.  True: there is something already."""
@@ -203,6 +212,8 @@ class Engine:
         self.run_calls()
         if self.lead.acquire(False):
             try:
+                if self.rested:  # who led left just before the helper began to rest
+                    helper.resume(self)
                 self.step(0)
             finally:
                 self.lead.release()
@@ -290,6 +301,9 @@ class Engine:
     def end_task(self, number, obj):
         found = self.find(number)
         if found is None:
+            for result in list(self.maps.values()):
+                if result._chunks.left == 0:  # Ctrl-C came between its last chunk and its end
+                    result._complete()
             return
         result, i = found
         if result._job in self.cache:
@@ -436,6 +450,8 @@ class Engine:
 
     def join(self):
         self.check_process()
+        if helper.is_current():  # it would wait for the callback that it is in
+            raise RuntimeError('cannot join a pool in a callback')
         while self.cache and not self.stopped:
             result = next(iter(list(self.cache.values())), None)
             if result is not None:

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 import traceback
+from multiprocessing import util
 
 LOOK = 0.5  # seconds between two looks, where nothing tells that something happened
 GRACE = 0.001  # seconds that it leaves to the caller of *_async, who most often waits next
@@ -31,6 +32,7 @@ class _Helper:
 
     def __init__(self):
         self.lock = threading.RLock()
+        self.forking = threading.RLock()  # held from park() to unpark(): `parked` is of one fork
         self.engines = {}  # by descriptor
         self.thread = None
         self.ended = False  # the interpreter ends
@@ -148,9 +150,12 @@ class _Helper:
     # -- forks, and the end
 
     def park(self):
+        if self.is_current():
+            return
+        self.forking.acquire()
         thread = self.thread
         self.parked = False
-        if thread in (None, threading.current_thread()) or self.calling:
+        if thread is None or self.calling:
             return
         if not self.lock.acquire(timeout=PARK):
             return
@@ -164,15 +169,26 @@ class _Helper:
             self.thread = None
 
     def unpark(self):
-        if not self.parked:
+        if not self.forking._is_owned():  # the helper's own fork
             return
+        try:
+            if self.parked:
+                self._go_on()
+        finally:
+            self.forking.release()
+
+    def _go_on(self):
+        """A signal may have cut park() off, of which the fork knows nothing."""
         self.parked = self.parking = False
-        if self.thread is None and self.engines:
+        if self.thread is not None and not self.thread.is_alive():
+            self.thread = None
+        if self.engines:
             self._begin()
-        self.lock.release()
+        if self.lock._is_owned():
+            self.lock.release()
 
     def end(self):
-        """Before the interpreter waits for threads: no callbacks after that."""
+        """After the interpreter waited for threads, which may use pools: no callbacks after that."""
         thread, self.ended, self.parking = self.thread, True, True
         if thread is not None and not self.calling:
             self.wake()
@@ -194,7 +210,4 @@ def _in_child():
 
 os.register_at_fork(before=lambda: helper.park(), after_in_parent=lambda: helper.unpark(),
                     after_in_child=_in_child)
-try:
-    threading._register_atexit(lambda: helper.end())
-except RuntimeError:  # piu is imported while the interpreter ends
-    helper.ended = True
+util.Finalize(None, lambda: helper.end(), exitpriority=0)  # after the pools, which end at 15

@@ -27,7 +27,12 @@ class _Waits:
         else:
             self._cancelled()
 
+    _called = False
+
     def _call(self):
+        if self._called:  # Ctrl-C came while it was noted, which is done again
+            return
+        self._called = True
         try:
             (self._callback if self._success else self._error_callback)(self._value)
         except Exception:
@@ -47,7 +52,7 @@ class _Waits:
 
 class _Done:
     """An event on which nobody sleeps: to make a threading.Event takes as long as the rest of
-    apply_async()."""
+    apply_async(), and Ctrl-C in its set() would leave its lock held."""
 
     __slots__ = '_engine', '_done'
 
@@ -87,6 +92,9 @@ class MapResult(_Waits, stock.MapResult):
     def __init__(self, pool, chunksize, items, callback, error_callback):
         self._engine, self._items = pool._engine, items
         super().__init__(pool, chunksize, len(items), callback, error_callback)
+        event, self._event = self._event, _Done(pool._engine)
+        if event.is_set():  # there are no items
+            self._event.set()
 
     @property
     def _number_left(self):
@@ -110,15 +118,15 @@ class MapResult(_Waits, stock.MapResult):
         if success:
             left = self._chunks.store(i, value)
         else:
-            left = self._chunks.skip(i)
-            if self._success:
+            if self._success:  # first: after Ctrl-C, a chunk that was skipped is not found again
                 self._success, self._value = False, value
+            left = self._chunks.skip(i)
         if left == 0:
             self._complete()
 
     def _complete(self):
-        self._engine.forget(self)
         self._end()
+        self._engine.forget(self)  # last: after Ctrl-C it is found again
 
     def _cancelled(self):
         self._items = None

@@ -580,6 +580,93 @@ class PoolTest(unittest.TestCase):
         self.assertRaisesRegex(RuntimeError, 'terminated', result.get, 60)
         pool._pool[0].join()
 
+    def test_threads_that_fork_at_once(self):
+        called = threading.Event()
+
+        def forks():
+            for _ in range(20):
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(0)
+                os.waitpid(pid, 0)
+
+        with piu.Pool(1) as pool:
+            pool.apply_async(square, (3,), callback=print).get()
+            threads = [threading.Thread(target=forks, daemon=True) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+                self.assertFalse(thread.is_alive())
+            pool.apply_async(square, (3,), callback=lambda _: called.set())
+            self.assertTrue(called.wait(30))
+
+    def test_ctrl_c_in_settling_loses_no_map(self):
+        """Before or after each step by which the last chunk is settled."""
+        result_type, engine_type = piu.pool.MapResult, piu._engine.Engine
+        for owner, name in ((result_type, '_set'), (result_type, '_complete'), (result_type, '_end'),
+                            (engine_type, 'forget')):
+            for after in False, True:
+                for function in square, fail:
+                    with self.subTest(name=name, after=after, function=function.__name__), \
+                            piu.Pool(1) as pool:
+                        whole, cut = getattr(owner, name), []
+
+                        def step(*args):
+                            if cut:
+                                return whole(*args)
+                            cut.append(name)
+                            if after:
+                                whole(*args)
+                            raise KeyboardInterrupt
+
+                        result = pool.map_async(function, [1, 2], 2)
+                        with mock.patch.object(piu._engine.helper, 'is_alive', lambda: True), \
+                                mock.patch.object(owner, name, step):
+                            try:
+                                result.wait(30)
+                            except KeyboardInterrupt:
+                                pass
+                            result.wait(30)
+                        if function is square:
+                            self.assertEqual(result.get(5), [1, 4])
+                        else:
+                            self.assertRaises(KeyError, result.get, 5)
+
+    def test_ctrl_c_when_it_has_just_begun_to_lead(self):
+        with piu.Pool(1) as pool:
+            with mock.patch.object(pool._engine, 'lead_until', side_effect=KeyboardInterrupt):
+                self.assertRaises(KeyboardInterrupt, pool.apply, square, (1,))
+            self.assertFalse(pool._engine.lead._is_owned())
+
+    def test_a_join_in_a_callback_raises(self):
+        told = []
+        called = threading.Event()
+        pool = piu.Pool(1)
+
+        def join(_):
+            pool.close()
+            try:
+                pool.join()
+            except RuntimeError as e:
+                told.append(e)
+            called.set()
+
+        pool.apply_async(square, (3,), callback=join)
+        self.assertTrue(called.wait(30))
+        self.assertEqual(len(told), 1)
+        pool.join()
+
+    def test_an_imap_goes_on_in_a_thread_when_the_main_thread_has_ended(self):
+        program = ('import threading, piu\n'
+                   'pool = piu.get_context("fork").Pool(1)\n'
+                   'def use():\n'
+                   '    threading.main_thread().join()\n'
+                   '    print(list(pool.imap(abs, [-1, -2])))\n'
+                   'threading.Thread(target=use).start()\n')
+        done = subprocess.run([sys.executable, '-c', program], stdout=subprocess.PIPE, timeout=30)
+        self.assertEqual(done.stdout, b'[1, 2]\n')
+
     def test_a_failing_initializer_ends_join_too(self):
         pool = piu.Pool(2, os._exit, (1,))
         result = pool.map_async(square, range(4))
