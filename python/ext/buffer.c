@@ -228,11 +228,11 @@ static PyObject *buffer_in_slab(struct module_state *s, size_t size, char **ret_
     return view;
 }
 
-PyObject *buffer_new(struct module_state *s, size_t size, char **ret_bytes)
+PyObject *buffer_new(struct module_state *s, size_t size, bool of_array, char **ret_bytes)
 {
     PyObject *buffer = NULL;
 
-    if (size >= PIECE_LEAST && size < PIECE_MOST)
+    if (of_array && size >= PIECE_LEAST && size < PIECE_MOST)
         buffer = buffer_in_slab(s, size, ret_bytes);
     if (buffer || PyErr_Occurred())
         return buffer;

@@ -4,7 +4,8 @@
  * takes ten times as long as to copy into it.
  *
  *    up to 256 KB     a bytearray
- *    up to 4 MB       a memoryview of a piece of a slab
+ *    up to 4 MB       for an array a memoryview of a piece of a slab; else a bytearray, as it
+ *                     may be kept, and sent on, which a memoryview cannot be
  *    more             a bytearray for which large pages are asked for, as numpy does it
  *
  *    slab, 8 MB    | living | dead | living |  ...  used            |
@@ -19,6 +20,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct module_state;
@@ -29,7 +31,11 @@ struct slabs {
     size_t dead;                     /* bytes (B3) */
 };
 
-/* A new object with the buffer protocol, and its bytes; NULL with an exception. */
-PyObject *buffer_new(struct module_state *s, size_t size, char **ret_bytes);
+/*
+ * A new object with the buffer protocol, and its bytes; NULL with an exception.  `of_array`:
+ * nobody will see it but numpy, which makes an array over it.
+ */
+PyObject *buffer_new(struct module_state *s, size_t size, bool of_array,
+                     char **ret_bytes);
 
 #endif

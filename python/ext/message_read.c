@@ -4,6 +4,8 @@
 #include "buffer.h"
 #include "message_format.h"
 
+#define ARRAY_BEGINS ((size_t)256) /* bytes of a pickle */
+
 struct reader {
     const unsigned char *begin, *at, *end;
 };
@@ -177,9 +179,21 @@ static PyObject *read_object(struct reader *r, int depth)
     }
 }
 
+/*
+ * Are the buffers an array's?  numpy's pickles begin with the name of its function, also where the
+ * array is in a list or a dict; what has it in an object of a class begins with that class.
+ */
+static bool is_of_arrays(const unsigned char *pickle, size_t size)
+{
+    static const char function[] = "_frombuffer";
+
+    return memmem(pickle, size < ARRAY_BEGINS ? size : ARRAY_BEGINS, function,
+                  sizeof(function) - 1) != NULL;
+}
+
 /* M2: copies, which can be written to. */
 static PyObject *read_buffers(struct module_state *s, struct reader *r,
-                              const unsigned char *sizes, uint64_t count)
+                              const unsigned char *sizes, uint64_t count, bool of_arrays)
 {
     PyObject *list = PyList_New(0);
 
@@ -194,7 +208,7 @@ static PyObject *read_buffers(struct module_state *s, struct reader *r,
                               (size_t)(r->at - r->begin)))
             bytes = read_bytes(r, size);
         if (bytes)
-            buffer = buffer_new(s, size, &place);
+            buffer = buffer_new(s, size, of_arrays, &place);
         if (buffer)
             message_copy(place, bytes, size);
         if (!buffer || PyList_Append(list, buffer) < 0)
@@ -243,7 +257,8 @@ static PyObject *read_pickle(struct module_state *s, struct reader *r)
     if (sizes)
         pickle = read_bytes(r, head.pickle);
     if (pickle)
-        buffers = read_buffers(s, r, sizes, head.buffers);
+        buffers =
+            read_buffers(s, r, sizes, head.buffers, is_of_arrays(pickle, head.pickle));
     if (buffers)
         object = unpickle(s, pickle, head.pickle, buffers);
     Py_XDECREF(buffers);
