@@ -130,15 +130,24 @@ static int bequest_make(struct handle_table *t)
     return 0;
 }
 
+/* A handler that forks, of a signal that came while this thread was in the gate. */
+static bool is_in_gate(void)
+{
+    uint64_t who;
+
+    return ledger_mine.pid == getpid() && member_who(&who) == 0 &&
+           handles_are_entered_by(who);
+}
+
 static void before_fork(void)
 {
     struct handle_table *t;
-    uint64_t who;
 
     bequest = 0;
-    fork_has_entered = ledger_mine_enter_to_fork();
+    /* the gate first: who makes a change may wait for it */
+    fork_has_entered = !is_in_gate() && ledger_mine_enter_to_fork();
     if (!fork_has_entered || ledger_mine.held == 0 || ledger_mine.pid != getpid() ||
-        member_who(&who) < 0 || handles_are_entered_by(who) || !(t = handles_enter()))
+        !(t = handles_enter()))
         return;
     (void)bequest_make(t); /* no memory: the child will not hold anything */
     handles_leave(t);

@@ -19,8 +19,9 @@ struct ledger ledger_mine;
  *    63..16 thread that changes it; 0: none   15..0 forks that copy it
  *
  * Forks bar changes and not each other: one may stand in a handler of another library's that waits
- * for another.  So a fork waits for a change only, which runs nobody else's code; and not for that
- * of its own thread, which a signal handler that forks has interrupted.  Wiped, so the child finds
+ * for another.  So a fork waits for a change only, which runs nobody else's code; not for that
+ * of its own thread, which a signal handler that forks has interrupted, nor longer than a second
+ * for one that waits for what that thread holds.  Wiped, so the child finds
  * it free.
  */
 static _Atomic uint64_t *turns;
@@ -29,7 +30,11 @@ static _Atomic uint32_t changes_waiting;
 #define PATIENCE \
     (100 * MSEC) /* of a fork with a change that waits for another fork's end */
 
+/* Of a fork with a change: no change takes so long, but one that waits for a lock of our thread's. */
+#define CHANGE_LIMIT (1 * SEC)
+
 #define FORKS_BITS 16
+#define FORKS_MASK ((UINT64_C(1) << FORKS_BITS) - 1)
 
 /* The calling thread, by the address of something of its own: an id would be a system call. */
 static uint64_t change_by_me(void)
@@ -75,6 +80,7 @@ static void let_changes_go_first(void)
 bool ledger_mine_enter_to_fork(void)
 {
     uint64_t mine = change_by_me(), seen;
+    int64_t deadline = deadline_after(CHANGE_LIMIT);
 
     if (atomic_load(turns) == mine)
         return false;
@@ -82,6 +88,8 @@ bool ledger_mine_enter_to_fork(void)
     seen = atomic_load(turns);
     do {
         while (seen >> FORKS_BITS) {
+            if (!deadline_left(deadline))
+                return false; /* it waits for a lock of the thread that our signal came to */
             sched_yield();
             seen = atomic_load(turns);
         }
@@ -91,7 +99,11 @@ bool ledger_mine_enter_to_fork(void)
 
 void ledger_mine_leave_in_starter(void)
 {
-    atomic_fetch_sub(turns, 1);
+    uint64_t seen = atomic_load(turns);
+
+    /* 0: the child of a fork in a handler, in the midst of ours, has come here */
+    while (seen & FORKS_MASK && !atomic_compare_exchange_weak(turns, &seen, seen - 1))
+        ;
 }
 
 /* Of what its starter's threads were at, nothing goes on here. */

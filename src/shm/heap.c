@@ -3,6 +3,7 @@
 
 #include "os/machine.h"
 #include "shm/owner.h"
+#include "shm/run.h"
 #include "shm/span.h"
 
 #include <pthread.h>
@@ -83,8 +84,10 @@ void heap_kept_change(int64_t units)
 void heap_enter(uint64_t who, int *ret_cancel)
 {
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, ret_cancel);
-    if (owner_enter(&arena_header()->heap_lock, who) == OWNER_DIED)
+    if (owner_enter(&arena_header()->heap_lock, who) == OWNER_DIED) {
         spans_relink();
+        runs_recount();
+    }
 }
 
 void heap_leave(int cancel)

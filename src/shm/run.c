@@ -68,8 +68,11 @@ static void place_run(struct run *run, uint64_t align)
 {
     struct arena_header *h = arena_header();
 
-    if (heap_kept() >= run->units && place_run_from(run, &h->first_kept, align, true))
-        return;
+    if (heap_kept() >= run->units) {
+        if (place_run_from(run, &h->first_kept, align, true))
+            return;
+        atomic_store(&h->first_kept, 0); /* the next search sees all */
+    }
     if (place_run_from(run, &h->first_free, align, false))
         return;
     atomic_store(&h->first_free, 0);
@@ -111,10 +114,10 @@ int run_new(const struct wish *wish, uint64_t align, uint64_t *ret_unit, bool *r
     *ret_clean = run.first >= atomic_load(&h->used_top);
     if (end > atomic_load(&h->used_top))
         atomic_store(&h->used_top, end);
+    if (run.punched) /* before the head: they say that there is memory, when it is freed */
+        words_behind(run.first, run.units, 0);
     held_take(&wish->holder, arena_offset(unit_address(run.first)), wish->into);
     atomic_store(unit_word(run.first), wish->word);
-    if (run.punched)
-        words_behind(run.first, run.units, 0);
     *ret_unit = run.first;
     return 0;
 }
@@ -154,7 +157,8 @@ bool run_free(const struct holder *h, void *block, _Atomic uint64_t *word, uint6
 {
     uint64_t units = word_units(old);
 
-    if (heap_kept() + units >= KEEP_UNITS)
+    /* what somebody has begun to punch may have no memory any more, and he may be at it still */
+    if (word_purpose(old) == PURPOSE_PUNCHING || heap_kept() + units >= KEEP_UNITS)
         return run_punch(h, block, word, old);
     if (!atomic_compare_exchange_strong(word, &old, 0))
         return false;
@@ -162,6 +166,22 @@ bool run_free(const struct holder *h, void *block, _Atomic uint64_t *word, uint6
     hint_lower(&arena_header()->first_kept, unit_of(block));
     hint_lower(&arena_header()->first_free, unit_of(block));
     return true;
+}
+
+void runs_recount(void)
+{
+    struct arena_header *h = arena_header();
+    uint64_t kept = 0, unit = 0;
+
+    while (unit < heap_committed()) {
+        uint64_t word = atomic_load(unit_word(unit));
+        uint64_t length = run_length(word);
+
+        kept += length == 0 && word_kind(word) == KIND_FREE;
+        unit += max_u64(length, 1);
+    }
+    atomic_store(&h->kept, (int64_t)kept);
+    atomic_store(&h->first_kept, 0);
 }
 
 bool run_check(uint64_t unit, uint64_t length)

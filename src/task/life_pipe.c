@@ -48,17 +48,17 @@ static void after_fork_in_child(void)
     pipe_done(atomic_exchange(&ends, 0));
 }
 
+/* Early: while forks are barred it could wait for one that waits (glibc before 2.36). */
+__attribute__((constructor)) static void handler_register(void)
+{
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+}
+
 static int pipe_new(uint64_t *ret)
 {
-    static _Atomic bool registered; /* twice is no harm */
-    int made[2], r = 0;
+    int made[2];
+    int r = fd_pipe(made);
 
-    if (!atomic_load(&registered))
-        r = -pthread_atfork(NULL, NULL, after_fork_in_child);
-    if (r < 0)
-        return r;
-    atomic_store(&registered, true);
-    r = fd_pipe(made);
     if (r < 0)
         return r;
     if (made[0] >= (int)FD_MASK || made[1] >= (int)FD_MASK) {

@@ -3,6 +3,7 @@
 
 #include "shm/arena.h"
 #include "shm/block.h"
+#include "shm/heap.h"
 #include "shm/owner.h"
 
 #include <pthread.h>
@@ -470,6 +471,58 @@ TEST(what_is_freed_beyond_64_MB_gives_its_memory_back)
         CHECK(block_check());
     }
     CHECK_EQ(block_count(), 0);
+}
+
+/* It may have no memory any more, and a thread may be at it still. */
+TEST(what_is_being_punched_is_punched_whatever_is_kept_by_then)
+{
+    _Atomic uint64_t *at = test_shared(sizeof(*at));
+    uint64_t who = 0;
+    _Atomic uint64_t *word;
+    void *block;
+
+    CHECK_EQ(block_free(new_block(1)), 0);
+    CHECK_EQ(member_who(&who), 0);
+    in_child_killed({
+        block = new_block(50000);
+        word = block_word(block);
+        CHECK_EQ(member_who(&who), 0);
+        atomic_store(word, word_owned_by(*word, PURPOSE_PUNCHING, who & ID_OWNER));
+        *at = arena_offset(block);
+    });
+    arena_header()->kept = 0;
+    member_sweep_dead(true);
+    CHECK_EQ(word_kind(*block_word(arena_at(*at, 1))), KIND_PUNCHED);
+    CHECK(block_check());
+
+    block = new_block(50000);
+    word = block_word(block);
+    atomic_store(word, word_owned_by(*word, PURPOSE_PUNCHING, who & ID_OWNER));
+    arena_header()->kept = 0;
+    CHECK_EQ(block_free(block), -EINVAL);
+    CHECK_EQ(word_purpose(*word), PURPOSE_PUNCHING);
+}
+
+TEST(who_finds_the_heap_lock_of_a_dead_one_counts_what_is_kept)
+{
+    int64_t kept;
+    uint64_t who = 0;
+    int cancel;
+
+    CHECK_EQ(block_free(new_block(MB)), 0);
+    kept = arena_header()->kept;
+    CHECK(kept >= (int64_t)(MB / UNIT_SIZE));
+    in_child_killed({
+        CHECK_EQ(member_who(&who), 0);
+        heap_enter(who, &cancel);
+        arena_header()->kept -= 1000;
+        arena_header()->first_kept = UINT64_MAX;
+    });
+    CHECK_EQ(member_who(&who), 0);
+    heap_enter(who, &cancel);
+    heap_leave(cancel);
+    CHECK_EQ(arena_header()->kept, kept);
+    CHECK_EQ(arena_header()->first_kept, 0);
 }
 
 /* Else memory would lie idle above, and each new block below would have to have some made for it. */
