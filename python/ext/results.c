@@ -21,14 +21,24 @@ static int inbox_add(PyObject *inbox, const struct result_head *head, unsigned k
     return r;
 }
 
-/* Those whose task this is; NULL: none. */
+/* Those whose task this is, of which the caller is given a reference; NULL: none. */
 static PyObject *chunks_find(PyObject *jobs, uint64_t number, Py_ssize_t *index)
 {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(jobs); i++) {
         if (chunks_have(PyList_GET_ITEM(jobs, i), number, index))
-            return PyList_GET_ITEM(jobs, i);
+            return Py_NewRef(PyList_GET_ITEM(jobs, i));
     }
     return NULL;
+}
+
+/* r > 0: the last of them has been stored.  Takes the reference. */
+static int chunks_told(PyObject *inbox, const struct result_head *head, PyObject *chunks,
+                       int r)
+{
+    if (r > 0)
+        r = inbox_add(inbox, head, RESULT_COMPLETE, chunks);
+    Py_DECREF(chunks);
+    return r;
 }
 
 static int settle(PyObject *jobs, PyObject *inbox, const struct result_head *head,
@@ -38,12 +48,10 @@ static int settle(PyObject *jobs, PyObject *inbox, const struct result_head *hea
     PyObject *chunks = head->kind == RESULT_DONE && PyList_CheckExact(value)
                            ? chunks_find(jobs, head->number, &index)
                            : NULL;
-    int r;
 
     if (!chunks)
         return inbox_add(inbox, head, head->kind, value);
-    r = chunks_store(chunks, index, value);
-    return r <= 0 ? r : inbox_add(inbox, head, RESULT_COMPLETE, chunks);
+    return chunks_told(inbox, head, chunks, chunks_store(chunks, index, value));
 }
 
 /* Of RESULT_NUMBERS. */
@@ -54,10 +62,8 @@ static int settle_numbers(PyObject *jobs, PyObject *inbox, const struct result_h
     PyObject *chunks = chunks_find(jobs, head->number, &index), *value;
     int r;
 
-    if (chunks) {
-        r = chunks_store_numbers(chunks, index, n);
-        return r <= 0 ? r : inbox_add(inbox, head, RESULT_COMPLETE, chunks);
-    }
+    if (chunks)
+        return chunks_told(inbox, head, chunks, chunks_store_numbers(chunks, index, n));
     value = numbers_list(n); /* of a task that has another number now */
     r = value ? inbox_add(inbox, head, RESULT_DONE, value) : -1;
     Py_XDECREF(value);
