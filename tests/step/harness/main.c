@@ -24,6 +24,8 @@
 #include <sched.h>
 #include <sys/mman.h>
 
+#define TWIN_ROUNDS 5 /* before it counts as not caught */
+
 static char idle[PATH_MAX];
 
 const char *kill_idle_program(void)
@@ -59,6 +61,11 @@ static bool is_as_wanted(const struct kill_case *c, const struct kill_count *cou
             clock_now() >= plan.until);
 }
 
+static bool is_missed(const struct kill_case *c, const struct kill_count *count)
+{
+    return c->twin && count->violations == 0 && count->troubles == 0 && !*plan.stop;
+}
+
 static void case_run(const struct kill_case *c)
 {
     struct kill_count *count = test_shared(sizeof(*count));
@@ -68,6 +75,9 @@ static void case_run(const struct kill_case *c)
 
     budget_give(c);
     sound = shares_run(c, count);
+    /* with what piu itself starts, chance has a part in where the others stand meanwhile */
+    for (int round = 1; round < TWIN_ROUNDS && is_missed(c, count); round++)
+        sound = shares_run(c, count);
     sound &= is_as_wanted(c, count);
     plan.shares = shares;
     report_case(c, count, clock_now() - began, sound);
