@@ -175,23 +175,25 @@ void queue_free_pollers(struct piu_queue *q, uint64_t who)
 
 static int poller_open(struct poller *poller, uint64_t id)
 {
+    uint64_t inode;
     int ends[2];
     char path[64];
     int r = fd_pipe(ends);
 
     if (r < 0)
         return r;
+    inode = pipe_inode(ends[0]);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", ends[1]);
-    if (access(path, W_OK) < 0) {
+    if (!inode || access(path, W_OK) < 0) {
         fd_close(ends[0]);
         fd_close(ends[1]);
-        return -ENOTSUP;
+        return inode ? -ENOTSUP : -EBADF;
     }
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     fcntl(ends[1], F_SETFL, O_NONBLOCK);
     atomic_store(&poller->id, 0);
     atomic_store(&poller->told, 0);
-    atomic_store(&poller->inode, pipe_inode(ends[0]));
+    atomic_store(&poller->inode, inode);
     atomic_store(&poller->read_end, ends[0]);
     atomic_store(&poller->write_end, ends[1]);
     atomic_store(&poller->id, id);
