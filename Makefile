@@ -94,6 +94,12 @@ bench: $(bench)/build.ninja
 	@meson compile -C $(bench)
 	@$(bench)/bench/bench --json $(bench)/bench.json
 
+# from a kill to the survivors going on.  ONLY="getter, small": that row
+bench-recovery: $(bench)/build.ninja
+	@meson compile -C $(bench)
+	@$(bench)/bench/recovery --json $(bench)/bench-recovery.json \
+		$(if $(ONLY),--only "$(ONLY)")
+
 # ONLY=queue: the rows whose part or name contains that
 bench-python: $(bench)/build.ninja
 	@meson compile -C $(bench)
