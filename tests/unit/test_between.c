@@ -202,6 +202,18 @@ TEST(a_dead_ones_section_that_another_mended_meanwhile_comes_without_news)
     CHECK_EQ(atomic_load(&told->word), me());
 }
 
+TEST(a_dead_ones_lock_that_another_released_meanwhile_comes_without_news)
+{
+    struct told *told = told_new();
+
+    me();
+    in_child_killed({ told->word = me(); });
+    at(FATE, word_is_released, &told->word);
+    CHECK_EQ(owner_acquire(&told->word, me(), PIU_FOREVER), 0);
+    CHECK(has_happened(FATE));
+    CHECK_EQ(atomic_load(&told->word) & ~ID_WAITERS, me());
+}
+
 TEST(a_dead_ones_lock_that_another_released_meanwhile_is_not_released_twice)
 {
     struct told *told = told_new();
