@@ -67,13 +67,15 @@ static bool place_run_from(struct run *run, _Atomic uint64_t *hint, uint64_t ali
 static void place_run(struct run *run, uint64_t align)
 {
     struct arena_header *h = arena_header();
+    uint64_t from;
 
     if (heap_kept() >= run->units) {
         if (place_run_from(run, &h->first_kept, align, true))
             return;
         atomic_store(&h->first_kept, 0); /* the next search sees all */
     }
-    if (place_run_from(run, &h->first_free, align, false))
+    from = atomic_load(&h->first_free);
+    if (place_run_from(run, &h->first_free, align, false) || from == 0)
         return;
     atomic_store(&h->first_free, 0);
     place_run_from(run, &h->first_free, align, false);
@@ -87,6 +89,7 @@ static void hint_lower(_Atomic uint64_t *hint, uint64_t unit)
         ;
 }
 
+/* relaxed: what is stored into the head next publishes them */
 static void words_behind(uint64_t first, uint64_t units, uint64_t word)
 {
     for (uint64_t unit = first + 1; unit < first + units; unit++)
