@@ -69,7 +69,8 @@ enum piu_news {
     PIU_OWNER_DIED = 1, /* you hold it, its last holder was killed: repair, go on */
     PIU_REDELIVERED,    /* this message had been taken by one that died */
     PIU_LOSSES,         /* some work was lost with its workers: read the report */
-    PIU_FAILED          /* some run() gave a code of its own: read the report */
+    PIU_FAILED,         /* some run() gave a code of its own: read the report */
+    PIU_LAST            /* all have come to the barrier; they wait for what you do now */
 };
 
 #define piu_container_of(p, type, member) \
@@ -409,6 +410,16 @@ int piu_barrier_init(struct piu_barrier *b, unsigned parties);
  *     -EINTR   the caller has gone again, and the barrier is whole
  */
 int piu_barrier_wait(struct piu_barrier *b, unsigned *ret_index, int64_t timeout);
+/*
+ * The same, but the last to come is told PIU_LAST while the others wait on: it does what is to be
+ * done once, and then lets them go by release(), in the same thread.  If it ends before, the
+ * barrier breaks.  Who comes meanwhile waits for them to go, and then for the next ones.
+ *     -EDEADLK  also: the caller is the one that was told PIU_LAST
+ *     -EINTR    while another acts the caller's place is kept: it calls again, or aborts
+ * release(): -ENOTRECOVERABLE if it broke or was reset meanwhile.
+ */
+int piu_barrier_meet(struct piu_barrier *b, unsigned *ret_index, int64_t timeout);
+int piu_barrier_release(struct piu_barrier *b);
 int piu_barrier_reset(struct piu_barrier *b); /* empty and whole again; waiters: broken */
 int piu_barrier_abort(struct piu_barrier *b);
 unsigned piu_barrier_parties(const struct piu_barrier *b);

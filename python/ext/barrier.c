@@ -1,4 +1,4 @@
-/* Barrier: parties that wait for each other.  Actions and default timeouts are Python's part. */
+/* Barrier: parties that wait for each other.  Default timeouts are Python's part. */
 #include "errors.h"
 #include "handle.h"
 #include "wait.h"
@@ -16,7 +16,8 @@ static struct piu_barrier *barrier_of(PyObject *self)
  * Not in slices: out of time breaks a barrier.  The core itself sleeps in slices; a signal that
  * comes while it sleeps ends the wait.
  */
-static int wait_whole(struct piu_barrier *b, unsigned *ret_index, int64_t timeout)
+static int wait_whole(struct piu_barrier *b, bool acts, unsigned *ret_index,
+                      int64_t timeout)
 {
     int64_t deadline;
     int r;
@@ -25,25 +26,47 @@ static int wait_whole(struct piu_barrier *b, unsigned *ret_index, int64_t timeou
     do {
         int64_t left = deadline - wait_clock();
 
-        Py_BEGIN_ALLOW_THREADS r = piu_barrier_wait(b, ret_index, left);
+        Py_BEGIN_ALLOW_THREADS r = acts ? piu_barrier_meet(b, ret_index, left)
+                                        : piu_barrier_wait(b, ret_index, left);
         Py_END_ALLOW_THREADS
     } while (r == -EINTR && PyErr_CheckSignals() == 0);
     return r;
 }
 
+/*
+ * The caller came last.  From here to the release no line of Python is run but the action's: what
+ * else would raise there would leave the others waiting.
+ */
+static int act(struct piu_barrier *b, PyObject *action)
+{
+    PyObject *result = PyObject_CallNoArgs(action);
+
+    if (!result)
+        return -EINTR;
+    Py_DECREF(result);
+    return piu_barrier_release(b);
+}
+
 static PyObject *barrier_wait(PyObject *self, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"timeout", NULL};
+    static char *names[] = {"timeout", "action", NULL};
     struct shared_object *s = (struct shared_object *)self;
-    PyObject *timeout = NULL;
+    PyObject *timeout = NULL, *action = Py_None;
+    bool acts;
     unsigned index = 0;
     int64_t ns;
     int r;
 
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O:wait", names, &timeout) ||
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|OO:wait", names, &timeout,
+                                     &action) ||
         timeout_from(timeout, &ns) < 0)
         return NULL;
-    r = wait_whole(barrier_of(self), &index, ns);
+    acts = action != Py_None;
+    r = wait_whole(barrier_of(self), acts, &index, ns);
+    if (r == PIU_LAST)
+        r = act(barrier_of(self), action);
+    if (r == -EINTR && acts) /* raised by the action, or by a signal's handler */
+        piu_barrier_abort(barrier_of(self));
     if (r == -ENOTRECOVERABLE || r == -ETIMEDOUT) {
         PyErr_SetNone(s->state->broken_barrier_error);
         return NULL;
@@ -122,8 +145,9 @@ static int barrier_init(PyObject *self, PyObject *arguments, PyObject *keywords)
 }
 
 static PyMethodDef methods[] = {
-    ENTRY("wait", barrier_wait, METH_VARARGS | METH_KEYWORDS,
-          "wait(timeout=None): which of the parties this is, when all have come."),
+    ENTRY(
+        "wait", barrier_wait, METH_VARARGS | METH_KEYWORDS,
+        "wait(timeout=None, action=None): which of the parties this is, when all have come."),
     ENTRY("reset", barrier_reset, METH_NOARGS, "Empty and whole; who waits: broken."),
     ENTRY("abort", barrier_abort, METH_NOARGS, "Broken, for all."),
     ENTRY("__reduce__", shared_reduce, METH_NOARGS, NULL),

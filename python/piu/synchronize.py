@@ -131,62 +131,26 @@ class Event(_piu.Event, stock.Event):
 
 
 class Barrier(_piu.Barrier, stock.Barrier):
-    """With an action there are two barriers: between them one of the parties runs it."""
 
     def __init__(self, parties, action=None, timeout=None, *, ctx=None):
         _piu.Barrier.__init__(self, parties)
         self._action, self._timeout = action, timeout
-        self._second = None if action is None else _piu.Barrier(parties)
 
     def wait(self, timeout=None):
-        if timeout is None:
-            timeout = self._timeout
-        if self._second is None:
-            return _piu.Barrier.wait(self, timeout)
-        if self._second.broken:
-            raise threading.BrokenBarrierError
-        acts = False
-        try:
-            index = _piu.Barrier.wait(self, timeout)
-            acts = index == 0
-            if acts:
-                self._action()
-            acts = False
-            self._second.wait(timeout)
-        except threading.BrokenBarrierError:
-            if acts:
-                self.abort()
-            raise  # after a reset it is whole again
-        except:
-            # perhaps a signal's, that came when all had passed the first: they wait at the second
-            self.abort()
-            raise
-        return index
+        return _piu.Barrier.wait(self, self._timeout if timeout is None else timeout, self._action)
 
-    def abort(self):
-        _piu.Barrier.abort(self)
-        if self._second is not None:
-            self._second.abort()
-
-    def reset(self):
-        _piu.Barrier.reset(self)
-        if self._second is not None:
-            self._second.reset()
-
+    abort = _piu.Barrier.abort
+    reset = _piu.Barrier.reset
     parties = _piu.Barrier.parties
     n_waiting = _piu.Barrier.n_waiting
-
-    @property
-    def broken(self):
-        return _piu.Barrier.broken.__get__(self) or (
-            self._second is not None and self._second.broken)
+    broken = _piu.Barrier.broken
 
     def __reduce__(self):
         rebuild, (family, cls, handle, _) = _piu.Barrier.__reduce__(self)
-        return rebuild, (family, cls, handle, (self._action, self._timeout, self._second))
+        return rebuild, (family, cls, handle, (self._action, self._timeout))
 
     @classmethod
     def _from_handle(cls, handle, extra):
         self = super()._from_handle(handle, None)
-        self._action, self._timeout, self._second = extra
+        self._action, self._timeout = extra
         return self

@@ -1,5 +1,6 @@
 #include "sync/barrier.h"
 
+#include "os/clock.h"
 #include "os/futex.h"
 #include "shm/owner.h"
 #include "sync/roll.h"
@@ -17,17 +18,20 @@
  * Who arrived is an entry of the roll: who, value (its index), state.
  *
  *    not there --itself--> ARRIVED --the last to come--> PASSED --itself--> not there
- *                             |`--time up, abort, reset, a death--> BROKEN --itself--> not there
- *                             `--itself: a signal--> not there
- *    a member that died:   ARRIVED: the barrier breaks;   else its entry is taken out
+ *         |                   |`--time up, abort, reset, a death--> BROKEN --itself--> not there
+ *         |                   `--itself: a signal--> not there
+ *         `--itself, the last--> ACTS, and then as those who have ARRIVED, released by itself
+ *    a member that died:   ARRIVED or ACTS: the barrier breaks;   else its entry is taken out
  *
- * B1  the entries that are ARRIVED are those of the generation that `turn` says; their indices
- *     are different, and there are less than `parties`
+ * B1  the entries that are ARRIVED or ACTS are those of the generation that `turn` says; their
+ *     indices are different, and there are less than `parties`, or `parties` while one ACTS
  * B2  entries are put, and states and `turn` change, inside the gate only
  * B3  a generation ends in steps: `ending` is stored, then the states, then `turn`, then `ending`
  *     is 0 again; whoever finds it not 0 does the steps again
  * B4  the result of a wait lies in its own entry, so that a slow one may leave while the next
  *     generations come and pass
+ * B5  while one ACTS nobody else arrives: who comes then waits for another `turn`.  Who goes by a
+ *     signal leaves its entry, and finds it when it comes again
  * Crash: in the gate, the next one in ends what was begun (B3); arrived, see above.
  */
 struct barrier {
@@ -40,7 +44,7 @@ struct barrier {
 };
 static_assert(sizeof(struct barrier) == sizeof(struct piu_barrier), "the public size");
 
-enum arrival { ARRIVED = 1, PASSED, BROKEN };
+enum arrival { ARRIVED = 1, PASSED, BROKEN, ACTS };
 
 #define TURN_BROKEN     1u
 #define TURN_GENERATION 2u
@@ -71,6 +75,14 @@ static bool is_broken(const struct barrier *b)
     return turn_of(b) & TURN_BROKEN;
 }
 
+/* In the generation that `turn` says (B1). */
+static bool is_here(const struct roll_entry *e)
+{
+    uint32_t state = state_of(e);
+
+    return state == ARRIVED || state == ACTS;
+}
+
 /* ---- The end of a generation, inside the gate (B3) ------------------------------------ */
 
 static void ending_finish(struct barrier *b)
@@ -80,7 +92,7 @@ static void ending_finish(struct barrier *b)
     struct roll_entry *e;
 
     for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
-        if (state_of(e) == ARRIVED)
+        if (is_here(e))
             /* release, for the acquire in state_of() */
             atomic_store_explicit(&e->state, (uint32_t)(ending >> 32),
                                   memory_order_release);
@@ -124,8 +136,19 @@ static unsigned arrived_count(const struct barrier *b)
     unsigned count = 0;
 
     for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
-        count += state_of(e) == ARRIVED;
+        count += is_here(e);
     return count;
+}
+
+static bool somebody_acts(const struct barrier *b)
+{
+    struct roll_walk walk;
+    struct roll_entry *e;
+
+    for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
+        if (state_of(e) == ACTS)
+            return true;
+    return false;
 }
 
 static bool has_died(uint64_t who)
@@ -135,15 +158,22 @@ static bool has_died(uint64_t who)
     return !member_seems_alive(id) && member_fate(id) == FATE_DIED;
 }
 
-/* One that had arrived in this generation and died; as in Python, one that left counts on. */
+/*
+ * One that had arrived in this generation and died; as in Python, one that left counts on, unless
+ * the others wait for what it does.
+ */
 static bool arrived_has_dead(const struct barrier *b)
 {
     struct roll_walk walk;
     struct roll_entry *e;
 
-    for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
-        if (state_of(e) == ARRIVED && has_died(walk.who))
+    for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk)) {
+        uint32_t state = state_of(e);
+
+        if ((state == ARRIVED && has_died(walk.who)) ||
+            (state == ACTS && who_has_ended(walk.who)))
             return true;
+    }
     return false;
 }
 
@@ -160,7 +190,7 @@ static void entries_clear(struct barrier *b)
     struct roll_entry *e;
 
     for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
-        if (state_of(e) != ARRIVED && who_has_ended(walk.who))
+        if (!is_here(e) && who_has_ended(walk.who))
             roll_remove(e);
 }
 
@@ -170,7 +200,7 @@ static bool index_is_taken(const struct barrier *b, unsigned index)
     struct roll_entry *e;
 
     for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
-        if (state_of(e) == ARRIVED && atomic_load(&e->value) == index)
+        if (is_here(e) && atomic_load(&e->value) == index)
             return true;
     return false;
 }
@@ -204,29 +234,40 @@ static int entry_vacant(struct barrier *b, struct roll_entry **ret)
 
 /* ---- Waiting ---------------------------------------------------------------------------- */
 
-static int arrive(struct barrier *b, uint64_t who, struct roll_entry **ret)
+static int arrive_anew(struct barrier *b, uint64_t who, bool acts,
+                       struct roll_entry **ret)
 {
-    int r;
+    int r = entry_vacant(b, ret);
+    bool last;
 
-    break_if_dead(b);
-    if (is_broken(b))
-        return -ENOTRECOVERABLE;
-    r = entry_vacant(b, ret);
     if (r < 0)
         return r;
-    roll_put(*ret, who, 0, index_free(b), ARRIVED);
-    if (arrived_count(b) >= b->parties)
+    last = arrived_count(b) + 1 >= b->parties;
+    roll_put(*ret, who, 0, index_free(b), last && acts ? ACTS : ARRIVED);
+    if (last && !acts)
         generation_end(b, PASSED, false);
     return 0;
 }
 
-static int arrive_gated(struct barrier *b, uint64_t who, struct roll_entry **ret,
-                        uint32_t *ret_turn)
+/* acts: it will if it is the last.  *ret NULL: it has not arrived, as somebody acts (B5). */
+static int arrive(struct barrier *b, uint64_t who, bool acts, struct roll_entry **ret)
+{
+    *ret = roll_find(&b->arrived, who);
+    if (*ret) /* it went by a signal, or it is the one that acts */
+        return state_of(*ret) == ACTS ? -EDEADLK : 0;
+    break_if_dead(b);
+    if (is_broken(b))
+        return -ENOTRECOVERABLE;
+    return somebody_acts(b) ? 0 : arrive_anew(b, who, acts, ret);
+}
+
+static int arrive_gated(struct barrier *b, uint64_t who, bool acts,
+                        struct roll_entry **ret, uint32_t *ret_turn)
 {
     int r;
 
     *ret_turn = gate_enter(b, who);
-    r = arrive(b, who, ret);
+    r = arrive(b, who, acts, ret);
     gate_leave(b, *ret_turn);
     return r;
 }
@@ -239,7 +280,7 @@ static void arrived_list(const struct barrier *b, struct lives *ret)
 
     ret->count = 0;
     for (e = roll_first(&walk, &b->arrived); e; e = roll_next(&walk))
-        if (state_of(e) == ARRIVED && !who_has_ended(walk.who))
+        if (is_here(e) && !who_has_ended(walk.who))
             lives_add(ret, walk.who);
 }
 
@@ -254,7 +295,13 @@ static void look_for_dead(struct barrier *b, uint64_t who)
     gate_leave(b, turn);
 }
 
-/* Until the entry's state has changed: 0; else -ETIMEDOUT, -EINTR. */
+/* For the end of its generation; without an entry, of that of `turn` (B5). */
+static bool is_waiting(const struct barrier *b, const struct roll_entry *e, uint32_t turn)
+{
+    return e ? state_of(e) == ARRIVED : turn_of(b) == turn;
+}
+
+/* Until it waits no more: 0; else -ETIMEDOUT, -EINTR. */
 static int sleep_arrived(struct barrier *b, uint64_t who, const struct roll_entry *e,
                          uint32_t turn, int64_t timeout)
 {
@@ -264,10 +311,10 @@ static int sleep_arrived(struct barrier *b, uint64_t who, const struct roll_entr
 
     slices_begin_watching(&slices, who, b, timeout);
     slices_spin(&b->turn, turn);
-    while (state_of(e) == ARRIVED && r == 0) {
+    while (is_waiting(b, e, turn) && r == 0) {
         arrived_list(b, &others);
         r = slices_sleep(&slices, &b->turn, turn, &others);
-        if (r == 0 && state_of(e) == ARRIVED)
+        if (r == 0 && is_waiting(b, e, turn))
             look_for_dead(b, who);
     }
     slices_end(&slices);
@@ -287,33 +334,59 @@ static int result_of(struct roll_entry *e, unsigned *ret_index)
 }
 
 /* Time is up, or a signal came: `why` is the result, unless the generation has just ended. */
-static int give_up(struct barrier *b, uint64_t who, struct roll_entry *e, int why,
-                   unsigned *ret_index)
+static int give_up(struct barrier *b, uint64_t who, struct roll_entry *e, uint32_t turn,
+                   int why, unsigned *ret_index)
 {
-    uint32_t turn = gate_enter(b, who);
-    bool waits = state_of(e) == ARRIVED;
+    uint32_t before = gate_enter(b, who);
+    bool waits = is_waiting(b, e, turn);
 
     if (waits && why == -ETIMEDOUT)
         generation_end(b, BROKEN, true);
-    if (waits)
+    if (waits && e && (why != -EINTR || !somebody_acts(b)))
         roll_remove(e);
-    gate_leave(b, turn);
-    return waits ? why : result_of(e, ret_index);
+    gate_leave(b, before);
+    return waits || !e ? why : result_of(e, ret_index);
 }
 
-static int pass(struct barrier *b, uint64_t who, unsigned *ret_index, int64_t timeout)
+static int pass_arrived(struct barrier *b, uint64_t who, struct roll_entry *e,
+                        uint32_t turn, unsigned *ret_index, int64_t timeout)
 {
+    int r;
+
+    if (e && state_of(e) == ACTS) {
+        if (ret_index)
+            *ret_index = atomic_load(&e->value);
+        return PIU_LAST;
+    }
+    r = sleep_arrived(b, who, e, turn, timeout);
+    if (r < 0)
+        return give_up(b, who, e, turn, r, ret_index);
+    return e ? result_of(e, ret_index) : 0;
+}
+
+static int pass(struct barrier *b, uint64_t who, bool acts, unsigned *ret_index,
+                int64_t timeout)
+{
+    int64_t deadline = 0;
     struct roll_entry *e;
     uint32_t turn;
-    int r = arrive_gated(b, who, &e, &turn);
+    int r;
 
-    if (r < 0)
-        return r;
-    r = sleep_arrived(b, who, e, turn, timeout);
-    return r < 0 ? give_up(b, who, e, r, ret_index) : result_of(e, ret_index);
+    for (;;) {
+        r = arrive_gated(b, who, acts, &e, &turn);
+        if (r < 0)
+            return r;
+        if (!deadline && !e) /* else it is told by the sleep alone */
+            deadline = deadline_after(timeout);
+        if (deadline)
+            timeout = deadline_left(deadline);
+        r = pass_arrived(b, who, e, turn, ret_index, timeout);
+        if (e || r < 0)
+            return r;
+    }
 }
 
-int piu_barrier_wait(struct piu_barrier *b, unsigned *ret_index, int64_t timeout)
+static int wait_at(struct piu_barrier *b, bool acts, unsigned *ret_index, int64_t timeout)
 {
     uint64_t who;
     int r = member_uses(b, sizeof(*b), &who);
@@ -322,7 +395,36 @@ int piu_barrier_wait(struct piu_barrier *b, unsigned *ret_index, int64_t timeout
         return r;
     if (look(b)->parties == 0)
         return -EINVAL; /* init was forgotten */
-    return pass(inside(b), who, ret_index, timeout);
+    return pass(inside(b), who, acts, ret_index, timeout);
+}
+
+int piu_barrier_wait(struct piu_barrier *b, unsigned *ret_index, int64_t timeout)
+{
+    return wait_at(b, false, ret_index, timeout);
+}
+
+int piu_barrier_meet(struct piu_barrier *b, unsigned *ret_index, int64_t timeout)
+{
+    return wait_at(b, true, ret_index, timeout);
+}
+
+int piu_barrier_release(struct piu_barrier *b)
+{
+    struct roll_entry *e;
+    uint32_t turn;
+    uint64_t who;
+    int r = member_uses(b, sizeof(*b), &who);
+
+    if (r < 0)
+        return r;
+    turn = gate_enter(inside(b), who);
+    break_if_dead(inside(b));
+    e = roll_find(&inside(b)->arrived, who);
+    if (e && state_of(e) == ACTS)
+        generation_end(inside(b), PASSED, false);
+    r = e ? result_of(e, NULL) : -ENOTRECOVERABLE;
+    gate_leave(inside(b), turn);
+    return r;
 }
 
 /* ---- The rest ------------------------------------------------------------------------------ */
@@ -339,8 +441,10 @@ int piu_barrier_init(struct piu_barrier *b, unsigned parties)
     return 0;
 }
 
+/* What the caller has there, as it acts or went by a signal, is taken out as well. */
 static int end_now(struct piu_barrier *b, bool broken)
 {
+    struct roll_entry *e;
     uint32_t turn;
     uint64_t who;
     int r = member_uses(b, sizeof(*b), &who);
@@ -349,6 +453,9 @@ static int end_now(struct piu_barrier *b, bool broken)
         return r;
     turn = gate_enter(inside(b), who);
     generation_end(inside(b), BROKEN, broken);
+    e = roll_find(&inside(b)->arrived, who);
+    if (e)
+        roll_remove(e);
     gate_leave(inside(b), turn);
     return 0;
 }
@@ -389,6 +496,6 @@ bool barrier_check(const struct piu_barrier *b)
     const struct barrier *in = look(b);
 
     return owner_check(&in->gate) && roll_check(&in->arrived) &&
-           (arrived_count(in) < in->parties || in->parties == 0) &&
+           (arrived_count(in) < in->parties + somebody_acts(in) || in->parties == 0) &&
            (atomic_load(&in->ending) == 0 || atomic_load(&in->gate) != 0);
 }

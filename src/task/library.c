@@ -81,6 +81,7 @@ static const struct {
     {PIU_REDELIVERED, "got; a member that died had taken this message before"},
     {PIU_LOSSES, "done, but some work was lost with its workers: read the report"},
     {PIU_FAILED, "done, but some run() gave a code of its own: read the report"},
+    {PIU_LAST, "all have come, and wait for what the caller does now"},
     {-EADDRINUSE, "the family's address range is taken in this program"},
     {-EAGAIN, "no more processes are allowed"},
     {-EBADMSG, "shared memory was overwritten: the object is not sound"},

@@ -188,6 +188,8 @@ static void use_barrier(unsigned argument)
     unsigned index;
 
     piu_barrier_wait(&objects->barrier, &index, PIU_NOW);
+    if (argument & 8 && piu_barrier_meet(&objects->barrier, &index, PIU_NOW) == PIU_LAST)
+        piu_barrier_release(&objects->barrier);
     piu_barrier_waiting(&objects->barrier);
     piu_barrier_is_broken(&objects->barrier);
     if (argument & 1)

@@ -4,13 +4,10 @@ import os
 import queue
 import signal
 import threading
-import types
 import unittest
-from unittest import mock
 
 import children
 import piu
-from piu import synchronize
 
 
 def wait_for_notify(condition, ready, queue):
@@ -231,31 +228,60 @@ class BarrierTest(unittest.TestCase):
         self.assertEqual({barrier.wait(), queue.get()}, {0, 1})
         process.join()
 
-    def test_ctrl_c_between_all_have_come_and_the_action_is_done(self):
-        def passes_and_raises(barrier, timeout):
-            wait(barrier, timeout)
-            raise KeyboardInterrupt  # the interpreter looks for signals after each call
+    def test_killed_in_the_action_the_others_are_told(self):
+        for method in children.METHODS:
+            context = piu.get_context(method)
+            barrier, queue = context.Barrier(3, action=children.die), context.SimpleQueue()
+            processes = [context.Process(target=wait_at, args=(barrier, queue)) for _ in range(2)]
+            for process in processes:
+                process.start()
+            children.wait_until(lambda: barrier.n_waiting == 2)
+            victim = context.Process(target=wait_at, args=(barrier, queue))
+            victim.start()
+            self.assertEqual([queue.get() for _ in range(2)], ['broken'] * 2)
+            self.assertTrue(barrier.broken)
+            for process in (victim, *processes):
+                process.join()
 
-        wait = piu._piu.Barrier.wait
-        before = types.SimpleNamespace(wait=mock.Mock(side_effect=KeyboardInterrupt),
-                                       abort=lambda: None)
-        for where in ('first', 'second'):
-            context = piu.get_context('fork')
-            barrier, queue = context.Barrier(2, action=int), context.SimpleQueue()
-            process = context.Process(target=wait_at, args=(barrier, queue))
-            process.start()
-            if where == 'first':
-                stand_in = types.SimpleNamespace(
-                    **{**vars(piu._piu), 'Barrier': types.SimpleNamespace(
-                        wait=passes_and_raises, abort=piu._piu.Barrier.abort)})
-                patch = mock.patch.object(synchronize, '_piu', stand_in)
-            else:
-                before.abort, before.broken = barrier._second.abort, False
-                patch = mock.patch.object(barrier, '_second', before)
-            with patch, self.assertRaises(KeyboardInterrupt):
-                barrier.wait()
-            self.assertEqual(queue.get(), 'broken')
-            process.join()
+    def test_a_reset_or_an_abort_while_the_action_runs_leaves_nobody_alone(self):
+        for name in 'reset', 'abort':
+            barrier, said = piu.Barrier(2, action=lambda: getattr(barrier, name)()), queue.SimpleQueue()
+            thread = threading.Thread(target=wait_at, args=(barrier, said))
+            thread.start()
+            children.wait_until(lambda: barrier.n_waiting == 1)
+            with self.assertRaises(threading.BrokenBarrierError):
+                barrier.wait(60)
+            thread.join()
+            self.assertEqual((said.get(), barrier.broken), ('broken', name == 'abort'))
+
+    def test_signals_while_another_party_runs_the_action(self):
+        """A handler that returns costs nobody his place; one that raises breaks it for all."""
+        def signal_main():
+            acts.append(barrier.n_waiting)
+            # one in the last instructions before the sleep is seen with the next
+            children.wait_until(lambda: handled or os.kill(os.getpid(), signal.SIGALRM))
+
+        def handler(*_):
+            handled.append(True)
+            if raises and len(handled) == 1:
+                raise KeyboardInterrupt
+
+        for raises in False, True:
+            acts, handled, said = [], [], queue.SimpleQueue()
+            barrier = piu.Barrier(2, action=signal_main)
+            thread = threading.Thread(target=lambda: (
+                children.wait_until(lambda: barrier.n_waiting == 1), wait_at(barrier, said)))
+            before = signal.signal(signal.SIGALRM, handler)
+            try:
+                thread.start()
+                if raises:
+                    self.assertRaises(KeyboardInterrupt, barrier.wait)
+                else:
+                    self.assertEqual(barrier.wait(), 0)
+            finally:
+                signal.signal(signal.SIGALRM, before)
+            thread.join()
+            self.assertEqual((acts, said.get()), ([2], 'broken' if raises else 1))
 
     def test_an_action_is_run_before_any_is_released(self):
         context = piu.get_context('fork')

@@ -27,6 +27,14 @@ static void arrive_in_vain(void *state)
     piu_barrier_wait(&((struct state *)state)->barrier, NULL, PIU_NOW);
 }
 
+static void meet(void *state)
+{
+    struct piu_barrier *b = &((struct state *)state)->barrier;
+
+    if (piu_barrier_meet(b, NULL, PIU_FOREVER) == PIU_LAST)
+        piu_barrier_release(b);
+}
+
 static void abort_it(void *state)
 {
     CHECK_EQ(piu_barrier_abort(&((struct state *)state)->barrier), 0);
@@ -116,6 +124,8 @@ static void first_is_told(void *state)
 }
 
 KILL(barrier, last_arrives, BARRIER, .peers = {peer_arrives}, .operation = arrive,
+     .check = all_are_told_the_same);
+KILL(barrier, last_meets, BARRIER, .peers = {peer_arrives}, .operation = meet,
      .check = all_are_told_the_same);
 KILL(barrier, abort, BARRIER, .peers = {peer_arrives}, .operation = abort_it,
      .check = all_are_told_the_same);

@@ -95,6 +95,8 @@ TEST(what_one_waits_for)
     CHECK_EQ(piu_event_wait(NULL, PIU_NOW), -EINVAL);
     CHECK_EQ(piu_barrier_init(NULL, 1), -EINVAL);
     CHECK_EQ(piu_barrier_wait(NULL, NULL, PIU_NOW), -EINVAL);
+    CHECK_EQ(piu_barrier_meet(NULL, NULL, PIU_NOW), -EINVAL);
+    CHECK_EQ(piu_barrier_release(NULL), -EINVAL);
     CHECK_EQ(piu_barrier_reset(NULL), -EINVAL);
     CHECK_EQ(piu_barrier_abort(NULL), -EINVAL);
     CHECK(piu_barrier_parties(NULL) == 0 && piu_barrier_waiting(NULL) == 0);

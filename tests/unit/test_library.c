@@ -11,13 +11,13 @@ TEST(the_version_is_the_headers)
 TEST(every_result_that_the_header_names_has_words_of_its_own)
 {
     static const int results[] = {
-        0,           PIU_OWNER_DIED, PIU_REDELIVERED, PIU_LOSSES,       PIU_FAILED,
-        -EADDRINUSE, -EAGAIN,        -EBUSY,          -ECANCELED,       -ECHILD,
-        -EDEADLK,    -EFAULT,        -EINTR,          -EINVAL,          -EMFILE,
-        -EMSGSIZE,   -ENAMETOOLONG,  -ENODATA,        -ENOENT,          -ENOEXEC,
-        -ENOMEM,     -ENOSPC,        -ENOSYS,         -ENOTRECOVERABLE, -ENOTSUP,
-        -EOVERFLOW,  -EPERM,         -EPIPE,          -ESHUTDOWN,       -ESRCH,
-        -ESTALE,     -ETIMEDOUT,     -EXDEV,
+        0,        PIU_OWNER_DIED, PIU_REDELIVERED, PIU_LOSSES, PIU_FAILED,
+        PIU_LAST, -EADDRINUSE,    -EAGAIN,         -EBUSY,     -ECANCELED,
+        -ECHILD,  -EDEADLK,       -EFAULT,         -EINTR,     -EINVAL,
+        -EMFILE,  -EMSGSIZE,      -ENAMETOOLONG,   -ENODATA,   -ENOENT,
+        -ENOEXEC, -ENOMEM,        -ENOSPC,         -ENOSYS,    -ENOTRECOVERABLE,
+        -ENOTSUP, -EOVERFLOW,     -EPERM,          -EPIPE,     -ESHUTDOWN,
+        -ESRCH,   -ESTALE,        -ETIMEDOUT,      -EXDEV,
     };
 
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {

@@ -81,6 +81,12 @@ static int wait_barrier(struct things *t, int64_t timeout)
     return piu_barrier_wait(&t->barrier, NULL, timeout);
 }
 
+static int wait_meeting(struct things *t, int64_t timeout)
+{
+    CHECK_EQ(piu_barrier_reset(&t->barrier), 0);
+    return piu_barrier_meet(&t->barrier, NULL, timeout);
+}
+
 static int wait_put(struct things *t, int64_t timeout)
 {
     return piu_queue_put(t->full, t, 1, timeout);
@@ -223,6 +229,7 @@ static const struct {
     WAIT(reserve),   WAIT(join_queue), WAIT(get),         WAIT(get_new),
     WAIT(get_many),  WAIT(take),       WAIT(any),         WAIT(process),
     WAIT(result),    WAIT(result_get), WAIT(result_next), WAIT(pool_join),
+    WAIT(meeting),
 };
 
 enum { WAITS = sizeof(waits) / sizeof(*waits) };

@@ -210,6 +210,13 @@ def barrier_party_killed_meanwhile(mp):
     barrier.wait()
 
 
+@cell('Barrier', 'a party killed in the action', raises='BrokenBarrierError')
+def barrier_party_killed_in_the_action(mp):
+    barrier = mp.Barrier(2, action=die)
+    started(mp, lambda: (asleep(os.getppid()), barrier.wait()))
+    barrier.wait()
+
+
 @cell('Barrier', 'a party stopped that never comes: the wait ends in time', raises='BrokenBarrierError')
 def barrier_party_stopped(mp):
     barrier = mp.Barrier(2)

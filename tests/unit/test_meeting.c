@@ -1,0 +1,189 @@
+/* A barrier at which something is done once, when all have come (piu_barrier_meet). */
+#include "waits.h"
+
+#include "sync/barrier.h"
+
+static struct piu_barrier *barrier_new(unsigned parties)
+{
+    struct piu_barrier *b = piu_shared_new(1, sizeof(*b));
+
+    CHECK(b);
+    CHECK_EQ(piu_barrier_init(b, parties), 0);
+    return b;
+}
+
+/* A child that meets; asleep there, as `before` others were there already. */
+static pid_t meet_start(struct piu_barrier *b, struct notes *notes, int number,
+                        unsigned before)
+{
+    pid_t child = child_start({
+        handle_signals();
+        while ((notes->result[number] = piu_barrier_meet(b, NULL, PIU_FOREVER)) == -EINTR)
+            notes->count++;
+        notes->done[number] = 1;
+    });
+
+    test_wait_until(piu_barrier_waiting(b) == before + 1 && is_asleep(child));
+    return child;
+}
+
+/* A child that is the last to come, and acts until it is killed. */
+static pid_t act_start(struct piu_barrier *b, struct notes *notes)
+{
+    pid_t child = child_start({
+        CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), PIU_LAST);
+        notes->done[7] = 1;
+        pause();
+    });
+
+    test_wait_until(notes->done[7]);
+    return child;
+}
+
+TEST(the_last_one_acts_while_the_others_wait)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct piu_barrier *b = barrier_new(2);
+
+    for (int round = 0; round < 3; round++) {
+        pid_t other = meet_start(b, notes, 0, 0);
+        unsigned index = 9;
+
+        CHECK_EQ(piu_barrier_meet(b, &index, PIU_NOW), PIU_LAST);
+        CHECK_EQ(index, 1);
+        CHECK_EQ(piu_barrier_waiting(b), 2);
+        CHECK(barrier_check(b) && is_asleep(other));
+        CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), -EDEADLK);
+        CHECK_EQ(piu_barrier_release(b), 0);
+        CHECK_EQ(piu_barrier_release(b), -ENOTRECOVERABLE);
+        CHECK_EQ(child_wait(other), 0);
+        CHECK_EQ(notes->result[0], 0);
+    }
+    CHECK(barrier_check(b) && piu_barrier_waiting(b) == 0);
+}
+
+TEST(killed_while_it_acts_it_breaks_for_the_others)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct piu_barrier *b = barrier_new(3);
+    pid_t others[2] = {meet_start(b, notes, 0, 0), meet_start(b, notes, 1, 1)};
+
+    kill_and_reap(act_start(b, notes));
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(child_wait(others[i]), 0);
+        CHECK_EQ(notes->result[i], -ENOTRECOVERABLE);
+    }
+    CHECK(piu_barrier_is_broken(b));
+    CHECK_EQ(piu_barrier_reset(b), 0);
+    CHECK(barrier_check(b));
+}
+
+/* It left while another of its threads acted: nobody else will release them. */
+TEST(one_that_leaves_while_it_acts_breaks_it_too)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct piu_barrier *b = barrier_new(2);
+    pid_t other = meet_start(b, notes, 0, 0);
+
+    CHECK_EQ(in_child({
+                 CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), PIU_LAST);
+                 exit(0);
+             }),
+             0);
+    CHECK_EQ(child_wait(other), 0);
+    CHECK_EQ(notes->result[0], -ENOTRECOVERABLE);
+}
+
+TEST(a_reset_while_it_acts_leaves_nobody_alone)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct piu_barrier *b = barrier_new(2);
+
+    for (int broken = 0; broken < 2; broken++) {
+        pid_t other = meet_start(b, notes, 0, 0);
+
+        CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), PIU_LAST);
+        CHECK_EQ(in_child({
+                     CHECK_EQ(broken ? piu_barrier_abort(b) : piu_barrier_reset(b), 0);
+                 }),
+                 0);
+        CHECK_EQ(piu_barrier_release(b), -ENOTRECOVERABLE);
+        CHECK_EQ(child_wait(other), 0);
+        CHECK_EQ(notes->result[0], -ENOTRECOVERABLE);
+        CHECK_EQ(piu_barrier_is_broken(b), broken);
+        CHECK(barrier_check(b) && piu_barrier_waiting(b) == 0);
+    }
+}
+
+TEST(who_comes_while_one_acts_waits_for_the_next_ones)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct piu_barrier *b = barrier_new(2);
+    pid_t other = meet_start(b, notes, 0, 0), early;
+
+    CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), PIU_LAST);
+    early = child_start({
+        CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), 0);
+        notes->done[1] = 1;
+    });
+    test_wait_until(is_asleep(early));
+    CHECK_EQ(piu_barrier_waiting(b), 2);
+    CHECK_EQ(piu_barrier_release(b), 0);
+    CHECK_EQ(child_wait(other), 0);
+    test_wait_until(piu_barrier_waiting(b) == 1);
+    CHECK_EQ(notes->done[1], 0);
+    CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), PIU_LAST);
+    CHECK_EQ(piu_barrier_release(b), 0);
+    CHECK_EQ(child_wait(early), 0);
+}
+
+TEST(a_signal_while_another_acts_costs_nobody_his_place)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct piu_barrier *b = barrier_new(2);
+    pid_t other = meet_start(b, notes, 0, 0);
+
+    CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), PIU_LAST);
+    test_wait_until(notes->count || (kill(other, SIGUSR1), false));
+    CHECK_EQ(piu_barrier_waiting(b), 2);
+    CHECK_EQ(piu_barrier_release(b), 0);
+    CHECK_EQ(child_wait(other), 0);
+    CHECK_EQ(notes->result[0], 0);
+}
+
+/* One that goes by a signal, and does not want to come again. */
+TEST(an_abort_gives_up_the_place_that_was_kept)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct piu_barrier *b = barrier_new(2);
+    pid_t other = child_start({
+        handle_signals();
+        CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), -EINTR);
+        CHECK_EQ(piu_barrier_abort(b), 0);
+        CHECK_EQ(piu_barrier_reset(b), 0);
+        notes->done[0] = 1;
+        CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), 0);
+    });
+
+    test_wait_until(piu_barrier_waiting(b) == 1 && is_asleep(other));
+    CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), PIU_LAST);
+    test_wait_until(notes->done[0] || (kill(other, SIGUSR1), false));
+    CHECK_EQ(piu_barrier_release(b), -ENOTRECOVERABLE);
+    test_wait_until(piu_barrier_waiting(b) == 1);
+    CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), PIU_LAST);
+    CHECK_EQ(piu_barrier_release(b), 0);
+    CHECK_EQ(child_wait(other), 0);
+}
+
+TEST(out_of_time_while_one_acts_breaks_it)
+{
+    struct piu_barrier *b = barrier_new(2);
+    pid_t other =
+        child_start({ CHECK_EQ(piu_barrier_meet(b, NULL, PIU_SEC(1)), -ETIMEDOUT); });
+
+    test_wait_until(piu_barrier_waiting(b) == 1);
+    CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), PIU_LAST);
+    CHECK_EQ(child_wait(other), 0);
+    CHECK_EQ(piu_barrier_release(b), -ENOTRECOVERABLE);
+    CHECK(piu_barrier_is_broken(b));
+}
