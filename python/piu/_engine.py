@@ -119,9 +119,11 @@ class Engine:
         return chunks.given < chunks.count
 
     def refuse(self, number, error):
-        with self.lead:
-            self.end_task(number, (False, error))
-            self.run_calls()
+        """Whoever leads settles it: to wait for that one may last, as it may be in a callback."""
+        self.inbox.append((number, _piu.FAILED, None, error))
+        self.tasks.ring()
+        if self.helped:
+            helper.wake()
 
     def submitted(self, eager):
         """eager: what is to be done with the result cannot wait for its caller."""
@@ -260,10 +262,10 @@ class Engine:
 
     def settle(self):
         """An entry stays in the inbox until it is settled: Ctrl-C may come at any place."""
-        if self.inbox:
-            self.deaths.clear()
         while self.inbox:
             number, kind, slot, value = self.inbox[0]
+            if slot is not None:  # a worker's
+                self.deaths.clear()
             if kind == _piu.AGAIN:
                 self.again(number)
             elif kind == _piu.COMPLETE:

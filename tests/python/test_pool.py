@@ -480,6 +480,18 @@ class PoolTest(unittest.TestCase):
             self.assertEqual(nested, [81])
             self.assertEqual(pool.apply(square, (3,)), 9)
 
+    def test_what_cannot_be_pickled_does_not_wait_for_a_callback(self):
+        begun, go = threading.Event(), threading.Event()
+        with piu.Pool(1) as pool:
+            pool.apply_async(square, (3,), callback=lambda _: (begun.set(), go.wait()))
+            begun.wait()
+            results = [pool.apply_async(lambda: 1), pool.map_async(lambda x: x, [1, 2], 1),
+                       pool.map_async(square, [1, lambda: 2, 3], 1)]
+            go.set()
+            for result in results:
+                self.assertRaises((pickle.PicklingError, AttributeError), result.get, 60)
+            self.assertEqual(pool._engine.pending, {})
+
     def test_a_task_that_comes_again_twice_is_submitted_once(self):
         reader, writer = os.pipe()
         with piu.get_context('fork').Pool(1) as pool:
