@@ -14,7 +14,7 @@ from multiprocessing.reduction import ForkingPickler
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from . import _piu
-from ._helper import LOOK, helper
+from ._helper import LOOK, helper, without_signals
 from ._failures import cannot_be_sent
 from ._light import connection
 from ._losses import called, how_ended, lost, name_of, oom_kills
@@ -401,12 +401,8 @@ class Engine:
                 f'a task, the last one {how_ended(w)}; does the initializer fail?'))
 
     def refill(self, at_first=False):
-        # a Ctrl-C waits: in a new worker until it can take it, here until that one is known
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self.start_workers(at_first)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        # they wait: in a new worker until it can take them, here until that one is known
+        without_signals(self.start_workers, at_first)
 
     def start_workers(self, at_first):
         used = {w._piu_slot for w in self.workers}
@@ -425,6 +421,10 @@ class Engine:
                         self.breaks(e)
                     self.next_look = time.monotonic() + LOOK_OFTEN
                     return
+                except BaseException:  # a signal's, that another thread of the user's has taken
+                    if getattr(w, '_popen', None) is not None:
+                        self.workers.append(w)
+                    raise
                 self.workers.append(w)
                 if hasattr(w, 'sentinel'):
                     self.tasks.watch(w.sentinel)

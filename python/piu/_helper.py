@@ -17,22 +17,26 @@ GRACE = 0.001  # seconds that it leaves to the caller of *_async, who most often
 PARK = 1.0  # seconds that a fork, or the end, waits for it
 
 
-def start_quietly(target, args=(), name=None):
-    """A daemon thread to which no signal is delivered."""
-    thread = threading.Thread(target=target, args=args, daemon=True, name=name)
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+def without_signals(call, *args):
+    """call(*args), while no signal is delivered to this thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # first: what blocks them may raise
     try:
-        thread.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        call(*args)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return thread
+
+
+def quiet_thread(target, args=(), name=None):
+    """A daemon thread, to be started without signals: none is delivered to it."""
+    return threading.Thread(target=target, args=args, daemon=True, name=name)
 
 
 class _Helper:
 
     def __init__(self):
         self.lock = threading.RLock()
-        self.forking = threading.RLock()  # held from park() to unpark(): `parked` is of one fork
+        self.forking = threading.RLock()  # held from park() to unpark()
         self.engines = {}  # by descriptor
         self.thread = None
         self.ended = False  # the interpreter ends
@@ -118,15 +122,20 @@ class _Helper:
 
     def _begin(self):
         if self.thread is None and not self.ended:
+            self.parking = False
+            thread = self.thread = quiet_thread(self._run, name='piu helper')
             try:
-                self.parking = False
-                self.thread = start_quietly(self._run, name='piu helper')
+                without_signals(thread.start)
             except RuntimeError:  # the interpreter ends: whoever waits leads
-                self.ended = True
+                self.thread, self.ended = None, True
+            except BaseException:  # a signal's, that waited: mostly the thread has begun
+                if not thread.is_alive():
+                    self.thread = None
+                raise
         return self.thread is not None
 
     def _run(self):
-        while not self.parking:
+        while not self.parking and self.is_current():
             self.noted = False
             for engine in list(self.engines.values()):
                 try:
@@ -154,12 +163,10 @@ class _Helper:
             return
         self.forking.acquire()
         thread = self.thread
-        self.parked = False
         if thread is None or self.calling:
             return
         if not self.lock.acquire(timeout=PARK):
             return
-        self.parked = True
         self.parking = True
         self.wake()
         self.lock.release()
@@ -168,18 +175,20 @@ class _Helper:
         if not thread.is_alive():
             self.thread = None
 
-    def unpark(self):
-        if not self.forking._is_owned():  # the helper's own fork
+    def unpark(self, last=False):
+        """Called twice: a signal may cut it off, of which the fork knows nothing."""
+        if not self.forking._is_owned():  # the helper's own fork, or the first call has done it
             return
         try:
-            if self.parked:
-                self._go_on()
+            self._go_on()
+            last = True
         finally:
-            self.forking.release()
+            if last:
+                self.forking.release()
 
     def _go_on(self):
-        """A signal may have cut park() off, of which the fork knows nothing."""
-        self.parked = self.parking = False
+        """Whatever park() has done: a signal may have cut it off, too."""
+        self.parking = self.ended
         if self.thread is not None and not self.thread.is_alive():
             self.thread = None
         if self.engines:
@@ -210,4 +219,5 @@ def _in_child():
 
 os.register_at_fork(before=lambda: helper.park(), after_in_parent=lambda: helper.unpark(),
                     after_in_child=_in_child)
+os.register_at_fork(after_in_parent=lambda: helper.unpark(last=True))
 util.Finalize(None, lambda: helper.end(), exitpriority=0)  # after the pools, which end at 15

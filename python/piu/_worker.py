@@ -12,7 +12,7 @@ INTERRUPTED = 128 + signal.SIGINT  # exit code after Ctrl-C, as shells have it
 def worker(tasks, slot, initializer, initargs, maxtasks, wrap, mask):
     """Until there are no more tasks, or `maxtasks` are done."""
     try:
-        # who forked it had SIGINT blocked, the helper all: the first Ctrl-C comes here
+        # who forked it had all signals blocked: the first Ctrl-C comes here
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _life.begin_worker()
         if initializer is not None:

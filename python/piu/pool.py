@@ -17,7 +17,7 @@ from multiprocessing.pool import (  # noqa: F401: the same objects, under this n
 
 from . import _piu
 from ._engine import Engine
-from ._helper import start_quietly
+from ._helper import quiet_thread, without_signals
 from ._results import AsyncResult, ChunkedIterator, IMapIterator, IMapUnorderedIterator, MapResult
 from ._worker import worker
 
@@ -149,7 +149,8 @@ class Pool(stock.Pool):
             if at_once:
                 _feed(self._engine, result, generation, False)
             else:
-                start_quietly(_feed, (self._engine, result, generation, True), 'piu pool input')
+                without_signals(quiet_thread(
+                    _feed, (self._engine, result, generation, True), 'piu pool input').start)
         except BaseException:  # else join() would wait for it
             self._engine.drop(result)
             raise

@@ -524,6 +524,94 @@ class PoolTest(unittest.TestCase):
                 called.wait()
                 self.assertEqual(masks, [set()])
 
+    def test_a_handler_that_raises_while_signals_are_blocked_leaves_none_blocked(self):
+        def cut_off(how, signals):
+            before = block(how, signals)
+            if signals and not cut:
+                cut.append(how)
+                raise KeyboardInterrupt
+            return before
+
+        def feeds():
+            return pool.imap(square, (x for x in range(3)))
+
+        block, before = signal.pthread_sigmask, mask_of()
+        with piu.Pool(1) as pool:
+            for call in (lambda: pool.apply_async(square, (2,))), (lambda: piu.Pool(1)), feeds:
+                cut = []
+                with mock.patch('signal.pthread_sigmask', cut_off):
+                    self.assertRaises(KeyboardInterrupt, call)
+                self.assertEqual(mask_of(), before)
+                pool.apply_async(square, (2,)).get(60)
+            self.assertEqual(list(feeds()), [0, 1, 4])
+
+    def test_a_handler_that_raises_while_the_helper_begins_does_not_lose_it(self):
+        def start(thread):
+            starts(thread)
+            os.kill(os.getpid(), signal.SIGALRM)
+
+        starts, before = threading.Thread.start, signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            with piu.Pool(1) as pool:
+                with mock.patch('threading.Thread.start', start):
+                    self.assertRaises(KeyboardInterrupt, pool.apply_async, square, (2,))
+                pool.apply_async(square, (2,)).get(60)
+                self.assertEqual([t.name for t in threading.enumerate()].count('piu helper'), 1)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
+    def test_a_handler_that_raises_while_a_worker_starts_does_not_lose_it(self):
+        def by_a_signal():
+            os.kill(os.getpid(), signal.SIGALRM)
+
+        def by_another_thread():  # which had it unblocked
+            raise KeyboardInterrupt
+
+        def make(tasks, slot):
+            worker = made(tasks, slot)
+            start = worker.start
+            worker.start = lambda: (start(), cut_off())
+            return worker
+
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            for cut_off in by_a_signal, by_another_thread:
+                with piu.get_context('fork').Pool(1) as pool:
+                    made = pool._engine.make
+                    pool._pool[0].kill()
+                    with mock.patch.object(pool._engine, 'make', make):
+                        self.assertRaises(KeyboardInterrupt, pool.apply, square, (3,))
+                    self.assertEqual(pool.apply(square, (3,)), 9)
+                    self.assertEqual(piu.active_children(), pool._pool)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
+    def test_a_fork_whose_end_a_signal_cuts_off_does_not_stop_those_of_other_threads(self):
+        def forks():
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+
+        def unpark(*args, **kwds):
+            if not cut:
+                cut.append(True)
+                raise KeyboardInterrupt
+            return unparks(*args, **kwds)
+
+        helper, cut, called = piu._engine.helper, [], threading.Event()
+        with piu.Pool(1) as pool:
+            pool.apply_async(square, (3,)).get()
+            unparks = helper.unpark
+            with mock.patch.object(helper, 'unpark', unpark), mock.patch('sys.unraisablehook') as said:
+                forks()
+            self.assertIs(said.call_args.args[0].exc_type, KeyboardInterrupt)
+            thread = threading.Thread(target=lambda: (forks(), pool.apply_async(
+                square, (3,), callback=lambda _: called.set())), daemon=True)
+            thread.start()
+            thread.join(30)
+            self.assertTrue(called.wait(30))
+
     def test_an_imap_whose_input_waits_for_earlier_results(self):
         with piu.Pool(2) as pool:
             seen = threading.Event()
