@@ -119,14 +119,33 @@ static int take_in(struct tasks_object *s, PyObject *jobs, PyObject *inbox,
     return r;
 }
 
-/* Its counts are given up when it is settled (M3), after it was read perhaps more than once. */
-static void keep(struct tasks_object *s, const unsigned char *bytes, size_t size)
+/*
+ * Its counts are given up when it is settled (M3), after it was read perhaps more than once.  There
+ * may be others: who unpickles one may wait for another, in a callback or a handler.
+ */
+static void keep_object(struct tasks_object *s, PyObject *result)
 {
     PyObject *type, *error, *trace;
 
     PyErr_Fetch(&type, &error, &trace);
-    Py_XSETREF(s->kept, PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size));
+    if (!s->kept)
+        s->kept = PyList_New(0);
+    if (!result || !s->kept || PyList_Append(s->kept, result) < 0)
+        PyErr_WriteUnraisable(NULL); /* no memory: it is lost */
     PyErr_Restore(type, error, trace);
+}
+
+static void keep(struct tasks_object *s, const unsigned char *bytes, size_t size)
+{
+    PyObject *result = PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);
+
+    keep_object(s, result);
+    Py_XDECREF(result);
+}
+
+static bool has_kept(const struct tasks_object *s)
+{
+    return s->kept && PyList_GET_SIZE(s->kept) > 0;
 }
 
 /* M3: it is settled. */
@@ -137,23 +156,28 @@ static void result_land(const unsigned char *bytes, size_t size)
 
 /* ---- Collecting ---------------------------------------------------------------------------------- */
 
+/* As collect_one(). */
 static int collect_kept(struct tasks_object *s, PyObject *jobs, PyObject *inbox)
 {
-    PyObject *kept = s->kept;
+    PyObject *kept;
     const unsigned char *bytes;
     size_t size;
     int r;
 
-    if (!kept)
+    if (!has_kept(s))
         return 0;
-    s->kept = NULL;
+    kept = Py_NewRef(PyList_GET_ITEM(s->kept, 0));
+    if (PyList_SetSlice(s->kept, 0, 1, NULL) < 0) { /* first: it is not taken twice */
+        Py_DECREF(kept);
+        return -1;
+    }
     bytes = (const unsigned char *)PyBytes_AS_STRING(kept);
     size = (size_t)PyBytes_GET_SIZE(kept);
     r = take_in(s, jobs, inbox, bytes, size);
     if (r == 0)
         result_land(bytes, size);
-    else if (!s->kept)
-        s->kept = Py_NewRef(kept);
+    else
+        keep_object(s, kept);
     Py_DECREF(kept);
     return r < 0 ? -1 : 1;
 }
@@ -206,6 +230,7 @@ PyObject *tasks_collect(PyObject *self, PyObject *const *arguments, Py_ssize_t c
 {
     struct tasks_object *s = (struct tasks_object *)self;
     long collected = 0;
+    bool spin;
     int r;
 
     if (count != 3 || !PyList_CheckExact(arguments[0]) ||
@@ -213,8 +238,10 @@ PyObject *tasks_collect(PyObject *self, PyObject *const *arguments, Py_ssize_t c
         PyErr_SetString(PyExc_TypeError, "collect() takes two lists and a bool");
         return NULL;
     }
-    r = collect_kept(s, arguments[0], arguments[1]);
-    if (r == 0 && arguments[2] == Py_True)
+    spin = arguments[2] == Py_True && !has_kept(s);
+    while ((r = collect_kept(s, arguments[0], arguments[1])) > 0) {
+    }
+    if (spin)
         queue_spin(results_of(s), NULL, &s->patient);
     while (r >= 0 && collected < AT_ONCE) {
         r = collect_one(s, arguments[0], arguments[1]);
@@ -232,7 +259,7 @@ static bool arm(struct tasks_object *s)
     atomic_store_explicit(&board_of(s)->asleep, 1, memory_order_relaxed);
     /* for the fence in pool_wake() of wake.c (T5) */
     atomic_thread_fence(memory_order_seq_cst);
-    return s->kept || piu_queue_qsize(results_of(s)) > 0;
+    return has_kept(s) || piu_queue_qsize(results_of(s)) > 0;
 }
 
 PyObject *tasks_arm(PyObject *self, PyObject *unused)

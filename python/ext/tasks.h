@@ -90,7 +90,7 @@ struct tasks_object {
     int pipe, epoll;    /* the pool's own; -1 in workers */
     bool patient;       /* the last spin was in vain: the next is short */
     uint64_t *finished; /* by slot: results collected of its worker; NULL in workers */
-    PyObject *kept;     /* a result that a signal handler's exception has cut off; NULL */
+    PyObject *kept;     /* a list: results that a handler's exception has cut off; NULL */
 };
 
 static inline struct piu_queue *tasks_of(const struct tasks_object *self)

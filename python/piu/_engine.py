@@ -263,21 +263,39 @@ class Engine:
     def settle(self):
         """An entry stays in the inbox until it is settled: Ctrl-C may come at any place."""
         while self.inbox:
-            number, kind, slot, value = self.inbox[0]
-            if slot is not None:  # a worker's
-                self.deaths.clear()
-            if kind == _piu.AGAIN:
-                self.again(number)
-            elif kind == _piu.COMPLETE:
-                for result in [r for r in list(self.maps.values()) if r._chunks is value]:
-                    result._complete()
-            else:
-                if kind == _piu.BROKEN:
-                    value = self.broken(number, value)
-                self.end_task(number, (kind == _piu.DONE, value))
+            error = None
+            try:
+                self.settle_one(*self.inbox[0])
+            except Exception as e:
+                error = self.settle_again(e, *self.inbox[0])
             del self.inbox[:1]
+            if error is not None:
+                raise error
         if self.followers:
             self.tell_followers()
+
+    def settle_one(self, number, kind, slot, value):
+        if slot is not None:  # a worker's
+            self.deaths.clear()
+        if kind == _piu.AGAIN:
+            self.again(number)
+        elif kind == _piu.COMPLETE:
+            for result in [r for r in list(self.maps.values()) if r._chunks is value]:
+                result._complete()
+        else:
+            if kind == _piu.BROKEN:
+                value = self.broken(number, value)
+            self.end_task(number, (kind == _piu.DONE, value))
+
+    def settle_again(self, error, number, *entry):
+        """The error, if a signal's handler has raised it; else it is the task's: not raised again and
+        again, by whoever waits for others."""
+        try:
+            self.settle_one(number, *entry)
+        except Exception as e:
+            self.end_task(number, (False, e))
+            return None
+        return error
 
     def find(self, number):
         """(result, i) of a pending task; None."""

@@ -34,7 +34,10 @@ def called(task):
 
 
 def name_of(function):
-    return getattr(function, '__qualname__', None) or short(function)
+    try:
+        return getattr(function, '__qualname__', None) or short(function)
+    except Exception:  # of a __getattr__
+        return short(function)
 
 
 def lost(w, job, i, task, oom):

@@ -94,6 +94,16 @@ class DiesWithoutRepr:
     __repr__ = NoRepr.__repr__
 
 
+class Nameless:
+    def __call__(self, function):
+        return function()
+
+    def __getattr__(self, name):
+        if name == '__qualname__':
+            raise RuntimeError('no name')
+        raise AttributeError(name)
+
+
 def kill_self(number):
     os.kill(os.getpid(), number)
     signal.pause()
@@ -707,7 +717,8 @@ class PoolTest(unittest.TestCase):
         for owner, name in ((result_type, '_set'), (result_type, '_complete'), (result_type, '_end'),
                             (engine_type, 'forget')):
             for after in False, True:
-                for function in square, fail:
+                for function, error in ((square, KeyboardInterrupt), (fail, KeyboardInterrupt),
+                                        (square, TimeoutError)):  # of a handler of SIGALRM, say
                     with self.subTest(name=name, after=after, function=function.__name__), \
                             piu.Pool(1) as pool:
                         whole, cut = getattr(owner, name), []
@@ -718,20 +729,33 @@ class PoolTest(unittest.TestCase):
                             cut.append(name)
                             if after:
                                 whole(*args)
-                            raise KeyboardInterrupt
+                            raise error
 
                         result = pool.map_async(function, [1, 2], 2)
                         with mock.patch.object(piu._engine.helper, 'is_alive', lambda: True), \
                                 mock.patch.object(owner, name, step):
                             try:
                                 result.wait(30)
-                            except KeyboardInterrupt:
+                            except error:
                                 pass
                             result.wait(30)
                         if function is square:
                             self.assertEqual(result.get(5), [1, 4])
                         else:
                             self.assertRaises(KeyError, result.get, 5)
+
+    def test_what_cannot_be_settled_is_the_error_of_its_task_alone(self):
+        with piu.Pool(1) as pool:
+            with mock.patch.object(pool._engine, 'broken', side_effect=ArithmeticError):
+                result = pool.apply_async(give_what_raises_no_repr)
+                self.assertEqual(pool.apply(square, (3,)), 9)
+                self.assertRaises(ArithmeticError, result.get)
+
+    def test_what_has_no_name_is_told_nevertheless(self):
+        with piu.Pool(1) as pool:
+            self.assertRaises(stock.MaybeEncodingError, pool.apply, Nameless(), (Unpicklable,))
+            self.assertRaises(piu.WorkerLost, pool.apply, Nameless(), (die,))
+            self.assertEqual(pool.apply(square, (3,)), 9)
 
     def test_ctrl_c_when_it_has_just_begun_to_lead(self):
         with piu.Pool(1) as pool:

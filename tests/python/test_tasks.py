@@ -42,6 +42,19 @@ class Interrupting:
         return interrupt, ()
 
 
+class Collecting:
+    """Waits for others where it is unpickled."""
+
+    collect = int
+
+    def __reduce__(self):
+        return collect, ()
+
+
+def collect():
+    return Collecting.collect()
+
+
 class InterruptingPickle:
     def __reduce__(self):
         return interrupt(), ()
@@ -236,6 +249,19 @@ class TasksTest(unittest.TestCase):
             others = [piu.Lock() for _ in range(50)]
             self.assertTrue(lock.acquire(False))
             self.assertTrue(all(other.acquire(False) for other in others))
+
+    def test_of_two_results_that_are_cut_off_one_in_the_other_both_are_kept(self):
+        for size in 1, 5000:
+            tasks, inbox = _piu.Tasks(1), []
+            submit(tasks, 1, function=pickle.dumps(Collecting))
+            submit(tasks, 2, None, size, function=pickle.dumps(give_what_is_cut_off))
+            work(tasks, 0, 2)
+            Collecting.collect = lambda: tasks.collect([], inbox, False)
+            Interrupting.left = 1
+            self.assertRaises(KeyboardInterrupt, tasks.collect, [], inbox, False)
+            Collecting.collect = int
+            tasks.collect([], inbox, False)
+            self.assertEqual(sorted(entry[0] for entry in inbox), [1, 2])
 
     def test_a_number_has_moved_just_if_its_task_was_put(self):
         tasks, moved = _piu.Tasks(1), set()
