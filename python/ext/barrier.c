@@ -26,8 +26,9 @@ static int wait_whole(struct piu_barrier *b, bool acts, unsigned *ret_index,
     do {
         int64_t left = deadline - wait_clock();
 
-        Py_BEGIN_ALLOW_THREADS r = acts ? piu_barrier_meet(b, ret_index, left)
-                                        : piu_barrier_wait(b, ret_index, left);
+        Py_BEGIN_ALLOW_THREADS
+        r = acts ? piu_barrier_meet(b, ret_index, left)
+                 : piu_barrier_wait(b, ret_index, left);
         Py_END_ALLOW_THREADS
     } while (r == -EINTR && PyErr_CheckSignals() == 0);
     return r;

@@ -27,7 +27,8 @@ static inline void message_copy(void *to, const void *from, size_t size)
     if (size < LONG_COPY)
         memcpy(to, from, size);
     else {
-        Py_BEGIN_ALLOW_THREADS memcpy(to, from, size);
+        Py_BEGIN_ALLOW_THREADS
+        memcpy(to, from, size);
         Py_END_ALLOW_THREADS
     }
 }

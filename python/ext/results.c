@@ -289,9 +289,10 @@ PyObject *tasks_sleep(PyObject *self, PyObject *timeout)
     if (seconds == -1 && PyErr_Occurred())
         return NULL;
     count = seconds <= 0 || arm(s) ? 0 : (int)(seconds * 1000) + 1;
-    Py_BEGIN_ALLOW_THREADS count = epoll_wait(s->epoll, events, 8, count);
-    Py_END_ALLOW_THREADS atomic_store_explicit(&board_of(s)->asleep, 0,
-                                               memory_order_relaxed);
+    Py_BEGIN_ALLOW_THREADS
+    count = epoll_wait(s->epoll, events, 8, count);
+    Py_END_ALLOW_THREADS
+    atomic_store_explicit(&board_of(s)->asleep, 0, memory_order_relaxed);
     if (count < 0 && errno != EINTR)
         return PyErr_SetFromErrno(PyExc_OSError);
     if (seconds > 0)

@@ -137,8 +137,10 @@ static int spin_first(struct stream *s, struct piece *p)
 {
     int r;
 
-    Py_BEGIN_ALLOW_THREADS r = spin(s->handle, p);
-    Py_END_ALLOW_THREADS s->cannot_spin = r == -ENOTSUP;
+    Py_BEGIN_ALLOW_THREADS
+    r = spin(s->handle, p);
+    Py_END_ALLOW_THREADS
+    s->cannot_spin = r == -ENOTSUP;
     learn(s, r < 0);
     return r == -EAGAIN || r == -EINTR || r == -ENOTSUP ? 0 : r;
 }
@@ -183,7 +185,8 @@ int stream_write(struct stream *s, const void *bytes, size_t size)
     int handle = s->handle, r;
 
     do {
-        Py_BEGIN_ALLOW_THREADS r = write_pieces(handle, &head, &body);
+        Py_BEGIN_ALLOW_THREADS
+        r = write_pieces(handle, &head, &body);
         Py_END_ALLOW_THREADS
     } while (is_interrupted(r));
     return r < 0 ? raise_errno(r) : 0;
@@ -195,7 +198,8 @@ int stream_read(struct stream *s, void *bytes, size_t size)
     int handle = s->handle, r;
 
     do {
-        Py_BEGIN_ALLOW_THREADS r = read_piece(handle, &p, true);
+        Py_BEGIN_ALLOW_THREADS
+        r = read_piece(handle, &p, true);
         Py_END_ALLOW_THREADS
     } while (is_interrupted(r));
     return r > 0 ? 0 : read_failed(r, &p);
@@ -215,7 +219,8 @@ int stream_read_first(struct stream *s, uint64_t *ret_size, void *bytes, size_t 
             return raise_errno(r);
     }
     do {
-        Py_BEGIN_ALLOW_THREADS r = read_piece(handle, &head, false);
+        Py_BEGIN_ALLOW_THREADS
+        r = read_piece(handle, &head, false);
         if (r > 0) {
             if (!has_size && be32toh(word) <= room)
                 body = piece_of(bytes, be32toh(word));

@@ -23,8 +23,10 @@ static int reserve(struct piu_queue *q, size_t size, void **place)
 
     if (size < LONG_PUT)
         return piu_queue_reserve(q, size, place, PIU_FOREVER);
-    Py_BEGIN_ALLOW_THREADS r = piu_queue_reserve(q, size, place, PIU_FOREVER);
-    Py_END_ALLOW_THREADS return r;
+    Py_BEGIN_ALLOW_THREADS
+    r = piu_queue_reserve(q, size, place, PIU_FOREVER);
+    Py_END_ALLOW_THREADS
+    return r;
 }
 
 static int put_large(struct piu_queue *q, const void *head, size_t size,

@@ -43,8 +43,11 @@ int wait_in_slices(wait_call *call, void *argument, int64_t timeout)
     for (;;) {
         int64_t slice = left < longest ? left : longest;
 
-        Py_BEGIN_ALLOW_THREADS r = call(argument, slice);
-        Py_END_ALLOW_THREADS if (r != -EINTR && r != -ETIMEDOUT) return r;
+        Py_BEGIN_ALLOW_THREADS
+        r = call(argument, slice);
+        Py_END_ALLOW_THREADS
+        if (r != -EINTR && r != -ETIMEDOUT)
+            return r;
         if (PyErr_CheckSignals() < 0)
             return -EINTR;
         left = left_until(deadline);
