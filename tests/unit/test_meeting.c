@@ -17,9 +17,12 @@ static pid_t meet_start(struct piu_barrier *b, struct notes *notes, int number,
                         unsigned before)
 {
     pid_t child = child_start({
+        int r;
+
         handle_signals();
-        while ((notes->result[number] = piu_barrier_meet(b, NULL, PIU_FOREVER)) == -EINTR)
+        while ((r = piu_barrier_meet(b, NULL, PIU_FOREVER)) == -EINTR)
             notes->count++;
+        notes->result[number] = r;
         notes->done[number] = 1;
     });
 
