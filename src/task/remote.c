@@ -5,8 +5,8 @@
 #include "os/futex.h"
 #include "task/claim.h"
 #include "task/ticket.h"
+#include "task/gate.h"
 
-#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
@@ -14,7 +14,6 @@
 
 #define PLACE     0u /* in the pool's records (R1) */
 #define NEWS_MOST 64 /* outcomes that are taken before there is something to give again */
-#define NAP       MSEC         /* before another try to be next */
 #define SLICE     (50 * MSEC)  /* of waiting for the engine's end */
 #define PATIENCE  (500 * MSEC) /* with who is busy */
 #define GONE_MOST 3 /* times that all places may be gone with no range finished between */
@@ -26,13 +25,7 @@ struct remote {
     struct engine *engine; /* NULL: stopped */
     bool stopping;         /* nothing is asked of it but stop() */
     int news;              /* an epoll: of the engine, and of results that have ended */
-    _Atomic uint32_t busy; /* R4 */
-    _Atomic uint32_t wanted;
-    _Atomic uint32_t guests;  /* threads that must have it next */
-    _Atomic uint32_t turns;   /* counts those who were busy; others wait for the next */
-    _Atomic uint32_t waiting; /* for that */
-    _Atomic uint32_t inside;  /* R7 */
-    _Atomic uint32_t ending;
+    struct gate gate;      /* R4, R7 */
     /* by who is busy */
     unsigned gone;    /* how often all places were, since a range was finished */
     uint32_t cancels; /* as last seen */
@@ -41,79 +34,16 @@ struct remote {
     struct tickets tickets;
 };
 
-/* ---- One thread at a time (R4) ------------------------------------------------------------ */
-
-static bool try_enter(struct remote *m)
-{
-    uint32_t idle = 0;
-
-    return atomic_compare_exchange_strong(&m->busy, &idle, 1);
-}
-
-/* The next one of those who wait goes on. */
-static void leave(struct remote *m)
-{
-    atomic_store(&m->busy, 0);
-    atomic_fetch_add(&m->turns, 1); /* a full fence too, for the one in wait_for_turn() */
-    if (atomic_load(&m->waiting))
-        futex_wake(&m->turns, 1);
-}
-
-static void nap(struct remote *m)
-{
-    uint32_t turns = atomic_load(&m->turns);
-
-    atomic_fetch_add(&m->waiting, 1);
-    if (atomic_load(&m->busy))
-        futex_wait(&m->turns, turns, NAP);
-    atomic_fetch_sub(&m->waiting, 1);
-}
-
-/* Whoever is busy is told, and gone soon.  At least one try; 0, -ETIMEDOUT */
-static int enter(struct piu_pool *pool, int64_t deadline)
-{
-    struct remote *m = pool->remote;
-    bool have;
-
-    atomic_fetch_add(&m->guests, 1);
-    while (!(have = try_enter(m)) && deadline_left(deadline)) {
-        pool_poke(pool->shared);
-        nap(m);
-    }
-    atomic_fetch_sub(&m->guests, 1);
-    return have ? 0 : -ETIMEDOUT;
-}
-
-/* ---- Being inside (R7) -------------------------------------------------------------------- */
-
-static void depart(struct remote *m)
-{
-    atomic_fetch_sub(&m->inside, 1);
-}
-
 /* A forked child has a copy of all this, and no part in it. */
 static bool arrive(struct piu_pool *pool, uint64_t *ret_who)
 {
-    struct remote *m;
-
-    if (pool_use(pool) < 0 || member_who(ret_who) < 0 || !(m = pool->remote))
-        return false;
-    atomic_fetch_add(&m->inside, 1);
-    if (!atomic_load(&m->ending))
-        return true;
-    depart(m);
-    return false;
+    return pool_use(pool) >= 0 && member_who(ret_who) >= 0 && pool->remote &&
+           gate_arrive(&pool->remote->gate);
 }
 
-static void wait_until_all_departed(struct remote *m)
+static void depart(struct piu_pool *pool)
 {
-    atomic_store(&m->ending, 1);
-    while (atomic_load(&m->inside)) {
-        pool_poke(m->pool->shared);
-        atomic_fetch_add(&m->turns, 1);
-        futex_wake(&m->turns, INT_MAX);
-        sched_yield();
-    }
+    gate_depart(&pool->remote->gate);
 }
 
 /* ---- The engine's life ---------------------------------------------------------------------- */
@@ -180,7 +110,7 @@ int remote_start(struct piu_pool *pool, const struct engine_kind *kind)
 
 struct remote *remote_free(struct remote *m)
 {
-    wait_until_all_departed(m);
+    gate_end(&m->gate, m->pool->shared);
     fd_close(m->news);
     block_free(m);
     return NULL;
@@ -357,7 +287,7 @@ static void work(struct piu_pool *pool, uint64_t who)
     bool more;
 
     do {
-        atomic_store(&pool->remote->wanted, 0);
+        atomic_store(&pool->remote->gate.wanted, 0);
         more = take_news(pool, who);
         end_cancelled(pool, who);
         give_all(pool, who);
@@ -371,8 +301,8 @@ static void work_and_leave(struct piu_pool *pool, uint64_t who)
 
     do {
         work(pool, who);
-        leave(m);
-    } while (atomic_load(&m->wanted) && try_enter(m));
+        gate_leave(&m->gate);
+    } while (atomic_load(&m->gate.wanted) && gate_try(&m->gate));
 }
 
 void remote_look(struct piu_pool *pool)
@@ -381,9 +311,9 @@ void remote_look(struct piu_pool *pool)
 
     if (!arrive(pool, &who))
         return;
-    if (try_enter(pool->remote))
+    if (gate_try(&pool->remote->gate))
         work_and_leave(pool, who);
-    depart(pool->remote);
+    depart(pool);
 }
 
 void remote_push(struct piu_pool *pool)
@@ -392,12 +322,12 @@ void remote_push(struct piu_pool *pool)
 
     if (!arrive(pool, &who))
         return;
-    atomic_store(&pool->remote->wanted, 1);
-    if (try_enter(pool->remote))
+    atomic_store(&pool->remote->gate.wanted, 1);
+    if (gate_try(&pool->remote->gate))
         work_and_leave(pool, who);
     else
         pool_poke(pool->shared);
-    depart(pool->remote);
+    depart(pool);
 }
 
 /* ---- Waiting ------------------------------------------------------------------------------ */
@@ -416,32 +346,19 @@ static int wait_for_news(struct piu_pool *pool, int64_t timeout)
     return r == -EINTR ? r : 0;
 }
 
-/* Somebody else is busy: for the word, or for that one to go. */
-static int wait_for_turn(struct remote *m, uint32_t turns, const _Atomic uint32_t *word,
-                         uint32_t value, int64_t timeout)
-{
-    struct futex_watch watch[2] = {{word, value}, {&m->turns, turns}};
-    int r;
-
-    atomic_fetch_add(&m->waiting, 1); /* a full fence, for the one in leave() */
-    r = futex_wait_any(watch, 2, timeout);
-    atomic_fetch_sub(&m->waiting, 1);
-    return r == -EINTR ? r : 0;
-}
-
 static int wait_inside(struct piu_pool *pool, uint64_t who, const _Atomic uint32_t *word,
                        uint32_t value, int64_t timeout)
 {
-    struct remote *m = pool->remote;
-    uint32_t turns = atomic_load(&m->turns);
+    struct gate *g = &pool->remote->gate;
+    uint32_t turns = atomic_load(&g->turns);
     int r = 0;
 
-    if (atomic_load(&m->guests))
-        return wait_for_turn(m, turns, word, value, min_timeout(timeout, NAP));
-    if (!try_enter(m))
-        return wait_for_turn(m, turns, word, value, timeout);
+    if (atomic_load(&g->guests))
+        return gate_wait(g, turns, word, value, min_timeout(timeout, GATE_NAP));
+    if (!gate_try(g))
+        return gate_wait(g, turns, word, value, timeout);
     work(pool, who);
-    if (atomic_load(word) == value && !atomic_load(&m->guests))
+    if (atomic_load(word) == value && !atomic_load(&g->guests))
         r = wait_for_news(pool, timeout);
     work_and_leave(pool, who);
     return r;
@@ -456,7 +373,7 @@ int remote_wait(struct piu_pool *pool, const _Atomic uint32_t *word, uint32_t va
     if (!arrive(pool, &who))
         return futex_wait(word, value, timeout) == -EINTR ? -EINTR : 0;
     r = wait_inside(pool, who, word, value, timeout);
-    depart(pool->remote);
+    depart(pool);
     return r;
 }
 
@@ -464,30 +381,32 @@ int remote_wait(struct piu_pool *pool, const _Atomic uint32_t *word, uint32_t va
 static int stop_slice(struct piu_pool *pool, bool now, int64_t deadline)
 {
     struct remote *m = pool->remote;
+    struct gate *g = &m->gate;
     int64_t left = deadline_left(deadline);
-    int r = enter(pool, deadline_after(now ? PATIENCE : min_timeout(left, SLICE)));
+    int64_t until = deadline_after(now ? PATIENCE : min_timeout(left, SLICE));
+    int r = gate_enter(g, pool->shared, until);
 
     if (r < 0)
         return r;
     now = now || atomic_load(&pool->shared->state) == POOL_TERMINATED;
     r = stop(m, now, min_timeout(deadline_left(deadline), SLICE));
-    leave(m);
-    while (r == -ETIMEDOUT && atomic_load(&m->guests) && !atomic_load(&m->busy))
+    gate_leave(g);
+    while (r == -ETIMEDOUT && atomic_load(&g->guests) && !atomic_load(&g->busy))
         sched_yield(); /* it is theirs */
     return r;
 }
 
 int remote_stop(struct piu_pool *pool, bool now, int64_t timeout)
 {
-    struct remote *m = pool->remote;
+    struct gate *g = &pool->remote->gate;
     int64_t deadline = deadline_after(timeout);
     int r;
 
-    atomic_fetch_add(&m->inside, 1);
+    atomic_fetch_add(&g->inside, 1);
     do
         r = stop_slice(pool, now, deadline);
     while (r == -ETIMEDOUT && deadline_left(deadline));
-    depart(m);
+    gate_depart(g);
     return r;
 }
 
@@ -508,12 +427,12 @@ size_t remote_workers(struct piu_pool *pool, pid_t *ret, size_t room)
     struct remote *m = pool->remote;
     size_t count = 0;
 
-    atomic_fetch_add(&m->inside, 1);
-    if (enter(pool, deadline_after(PATIENCE)) == 0) {
+    atomic_fetch_add(&m->gate.inside, 1);
+    if (gate_enter(&m->gate, pool->shared, deadline_after(PATIENCE)) == 0) {
         if (is_running(m))
             count = m->kind->workers(m->engine, ret, room);
-        leave(m);
+        gate_leave(&m->gate);
     }
-    depart(m);
+    gate_depart(&m->gate);
     return count;
 }
