@@ -161,10 +161,27 @@ static PyObject *star_call(PyObject *function, PyObject *item)
     return result;
 }
 
+/* Its items are NULL at first: until it is whole the function cannot find it by gc.get_objects(). */
+static PyObject *results_new(Py_ssize_t count)
+{
+    PyObject *results = PyList_New(count);
+
+    if (results)
+        PyObject_GC_UnTrack(results);
+    return results;
+}
+
+static PyObject *results_whole(PyObject *results)
+{
+    if (results)
+        PyObject_GC_Track(results);
+    return results;
+}
+
 static PyObject *map_call(PyObject *function, PyObject *items, bool star)
 {
     Py_ssize_t count = PyTuple_GET_SIZE(items);
-    PyObject *results = PyList_New(count);
+    PyObject *results = results_new(count);
 
     for (Py_ssize_t i = 0; results && i < count; i++) {
         PyObject *item = PyTuple_GET_ITEM(items, i);
@@ -176,13 +193,13 @@ static PyObject *map_call(PyObject *function, PyObject *items, bool star)
         else
             Py_CLEAR(results);
     }
-    return results;
+    return results_whole(results);
 }
 
 static PyObject *map_numbers(PyObject *function, const struct numbers *n)
 {
     Py_ssize_t count = (Py_ssize_t)n->head.count;
-    PyObject *results = PyList_New(count);
+    PyObject *results = results_new(count);
 
     for (Py_ssize_t i = 0; results && i < count; i++) {
         PyObject *item = numbers_item(n, i);
@@ -194,7 +211,7 @@ static PyObject *map_numbers(PyObject *function, const struct numbers *n)
         else
             Py_CLEAR(results);
     }
-    return results;
+    return results_whole(results);
 }
 
 static PyObject *task_call(uint32_t kind, PyObject *function, PyObject *arguments,

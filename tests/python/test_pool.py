@@ -1,6 +1,7 @@
 """Pool: the stdlib's results, and an end to each task whatever happens to its worker."""
 
 import functools
+import gc
 import os
 import pickle
 import re
@@ -22,6 +23,14 @@ from piu import _piu
 
 def square(x):
     return x * x
+
+
+def read_all_lists(x):
+    for one in gc.get_objects():
+        if type(one) is list:
+            for _ in one:
+                pass
+    return x
 
 
 def die(x=None):
@@ -188,6 +197,11 @@ class PoolTest(unittest.TestCase):
                 self.assertEqual(sorted(queue.get() for _ in range(4)), [0, 1, 2, 3])
                 with back[0]:
                     self.assertFalse(lock.acquire(False))
+
+    def test_a_function_that_looks_at_all_objects_finds_whole_ones(self):
+        with piu.Pool(1) as pool:
+            for items in [1, 2, 3], ['a', 'b', 'c']:
+                self.assertEqual(pool.map(read_all_lists, items, 3), items)
 
     def test_a_function_with_state_comes_anew_with_each_chunk(self):
         with piu.Pool(1) as pool:
