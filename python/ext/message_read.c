@@ -74,6 +74,20 @@ static PyObject *read_data(struct reader *r)
     return object;
 }
 
+/* Of 4 bytes each, which in a str are not looked at again. */
+static bool are_characters(const unsigned char *units, uint64_t length)
+{
+    uint32_t most = 0;
+
+    for (uint64_t i = 0; i < length; i++) {
+        uint32_t unit;
+
+        memcpy(&unit, units + i * sizeof(unit), sizeof(unit));
+        most = unit > most ? unit : most;
+    }
+    return most <= 0x10ffff;
+}
+
 static PyObject *read_text(struct reader *r)
 {
     const unsigned char *units;
@@ -85,6 +99,8 @@ static PyObject *read_text(struct reader *r)
     if ((kind != 1 && kind != 2 && kind != 4) || length > PY_SSIZE_T_MAX / 4)
         return read_wrong();
     units = read_bytes(r, length * kind);
+    if (units && kind == 4 && !are_characters(units, length))
+        return read_wrong();
     return units ? PyUnicode_FromKindAndData(kind, units, (Py_ssize_t)length) : NULL;
 }
 

@@ -1,5 +1,6 @@
 """Queue, JoinableQueue, SimpleQueue: the stdlib's semantics, what arrives, and deaths."""
 
+import mmap
 import os
 import pickle
 import queue as exceptions
@@ -15,6 +16,7 @@ from random import Random
 import children
 import piu
 import piu.queues
+from piu import _piu
 
 OBJECTS = [
     None, True, False, 0, -1, 2**63 - 1, -2**63, 2**63, -2**200, 1.5, float('inf'), '', 'abc',
@@ -281,6 +283,17 @@ class ObjectsTest(unittest.TestCase):
         with self.assertRaises(ValueError):
             queue.get()
         self.assertEqual(queue.get(), 7)
+
+    def test_a_text_that_was_written_over_is_an_error(self):
+        """A str of what are no characters would be one that Python itself cannot make."""
+        queue, text = piu.Queue(), '\N{GRINNING FACE}written over'
+        queue.put(text)
+        descriptor = _piu._family()[1]
+        with mmap.mmap(descriptor, os.fstat(descriptor).st_size) as arena:
+            at = arena.rfind(text.encode('utf-32-le'))
+            arena[at:at + 4] = b'\0\0\x11\0'
+        with self.assertRaises(ValueError):
+            queue.get()
 
     def test_the_hook_of_a_subclass_is_called_instead(self):
         queue = Hooked(ctx=piu.get_context())
