@@ -132,12 +132,16 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *arguments, PyObject *
 static int barrier_init(PyObject *self, PyObject *arguments, PyObject *keywords)
 {
     static char *names[] = {"parties", NULL};
-    unsigned parties;
+    Py_ssize_t parties;
     int r;
 
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "I:Barrier", names, &parties))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "n:Barrier", names, &parties))
         return -1;
-    r = piu_barrier_init(barrier_of(self), parties);
+    if (parties > UINT32_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "too many parties");
+        return -1;
+    }
+    r = piu_barrier_init(barrier_of(self), parties > 0 ? (unsigned)parties : 0);
     if (r == -EINVAL)
         PyErr_SetString(PyExc_ValueError, "parties must be > 0");
     else if (r < 0)

@@ -138,6 +138,15 @@ class EventTest(unittest.TestCase):
 
 class BarrierTest(unittest.TestCase):
 
+    def test_a_number_of_parties_is_taken_as_it_is_or_refused(self):
+        self.assertEqual(piu.Barrier(2**32 - 1).parties, 2**32 - 1)
+        for parties in 0, -1:
+            with self.assertRaises(ValueError):
+                piu.Barrier(parties)
+        for parties in 2**32, 2**32 + 2, 10**30:
+            with self.assertRaises(OverflowError):
+                piu.Barrier(parties)
+
     def test_values(self):
         barrier = piu.Barrier(1)
         self.assertEqual(barrier.wait(), 0)
