@@ -2,6 +2,12 @@
 #include "numbers.h"
 
 enum { INTS = 'I', FLOATS = 'D', RANGE = 'R' };
+enum {
+    NARROW = sizeof(int32_t),
+    WIDE = sizeof(int64_t)
+}; /* the widths; a double's, too */
+
+static_assert(sizeof(double) == WIDE, "floats are written as they lie in memory");
 
 /* ---- Writing ----------------------------------------------------------------------------- */
 
@@ -30,7 +36,7 @@ static unsigned char ints_pack(int64_t *values, PyObject *const *items, Py_ssize
             return 0;
         wide |= values[i] != (int32_t)values[i];
     }
-    return wide ? 8 : 4;
+    return wide ? WIDE : NARROW;
 }
 
 /* In place: each goes to where it was, or before that. */
@@ -40,9 +46,9 @@ static void ints_narrow(unsigned char *values, Py_ssize_t count)
         int64_t wide;
         int32_t narrow;
 
-        memcpy(&wide, values + i * 8, sizeof(wide));
+        memcpy(&wide, values + i * WIDE, sizeof(wide));
         narrow = (int32_t)wide;
-        memcpy(values + i * 4, &narrow, sizeof(narrow));
+        memcpy(values + i * NARROW, &narrow, sizeof(narrow));
     }
 }
 
@@ -52,18 +58,18 @@ bool numbers_pack(struct numbers *n, PyObject *const *items, Py_ssize_t count)
 
     if (count == 0 || !(PyLong_CheckExact(items[0]) || PyFloat_CheckExact(items[0])))
         return false;
-    values = PyMem_Malloc((size_t)count * 8);
+    values = PyMem_Malloc((size_t)count * WIDE);
     if (!values)
         return false;
     *n = (struct numbers){.own = values, .values = values};
     n->head.count = (uint64_t)count;
     if (PyFloat_CheckExact(items[0])) {
         n->head.format = FLOATS;
-        n->head.width = floats_pack(values, items, count) ? 8 : 0;
+        n->head.width = floats_pack(values, items, count) ? WIDE : 0;
     } else {
         n->head.format = INTS;
         n->head.width = ints_pack(values, items, count);
-        if (n->head.width == 4)
+        if (n->head.width == NARROW)
             ints_narrow(values, count);
     }
     n->size = (size_t)count * n->head.width;
@@ -76,10 +82,10 @@ void numbers_range(struct numbers *n, int64_t first, int64_t step, Py_ssize_t co
 {
     *n = (struct numbers){.size = sizeof(n->space), .values = n->space};
     n->head.format = RANGE;
-    n->head.width = 8;
+    n->head.width = WIDE;
     n->head.count = (uint64_t)count;
     memcpy(n->space, &first, sizeof(first));
-    memcpy(n->space + 8, &step, sizeof(step));
+    memcpy(n->space + WIDE, &step, sizeof(step));
 }
 
 void numbers_done(struct numbers *n)
@@ -102,7 +108,7 @@ static bool is_sound(const struct numbers *n)
 
     if (n->head.format == RANGE)
         return n->size == sizeof(n->space) && count <= PY_SSIZE_T_MAX;
-    return (width == 8 || (width == 4 && n->head.format == INTS)) &&
+    return (width == WIDE || (width == NARROW && n->head.format == INTS)) &&
            (n->head.format == INTS || n->head.format == FLOATS) && n->size % width == 0 &&
            n->size / width == count;
 }
@@ -144,20 +150,20 @@ PyObject *numbers_item(const struct numbers *n, Py_ssize_t i)
     if (n->head.format == RANGE) /* unsigned: what was written over may overflow */
         return PyLong_FromLongLong(
             (int64_t)((uint64_t)word_at(n->values) +
-                      (uint64_t)i * (uint64_t)word_at(n->values + 8)));
-    if (n->head.width == 4) {
+                      (uint64_t)i * (uint64_t)word_at(n->values + WIDE)));
+    if (n->head.width == NARROW) {
         int32_t value;
 
-        memcpy(&value, n->values + i * 4, sizeof(value));
+        memcpy(&value, n->values + i * NARROW, sizeof(value));
         return PyLong_FromLong(value);
     }
     if (n->head.format == FLOATS) {
         double value;
 
-        memcpy(&value, n->values + i * 8, sizeof(value));
+        memcpy(&value, n->values + i * WIDE, sizeof(value));
         return PyFloat_FromDouble(value);
     }
-    return PyLong_FromLongLong(word_at(n->values + i * 8));
+    return PyLong_FromLongLong(word_at(n->values + i * WIDE));
 }
 
 PyObject *numbers_list(const struct numbers *n)
