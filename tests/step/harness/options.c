@@ -73,6 +73,20 @@ static bool option_read(const char *name, const char *value)
     return true;
 }
 
+/* From the names on; options may stand behind them as well, as violations print them. */
+static void names_read(int argc, char **argv)
+{
+    int count = argc;
+
+    for (int i = 1; i + 1 < argc; i++)
+        if (argv[i][0] == '-' && option_read(argv[i], argv[i + 1])) {
+            count = count < i ? count : i;
+            i++;
+        }
+    options.names = argv;
+    options.name_count = count;
+}
+
 void options_read(int argc, char **argv)
 {
     int i;
@@ -85,14 +99,7 @@ void options_read(int argc, char **argv)
         else if (!mode_read(argv[i]))
             usage(argv[0]);
     }
-    options.names = argv + i;
-    options.name_count = argc - i;
-    /* options may stand behind the name as well, as violations print them */
-    for (int k = i + 1; k + 1 < argc; k++)
-        if (argv[k][0] == '-' && option_read(argv[k], argv[k + 1])) {
-            options.name_count = options.name_count < k - i ? options.name_count : k - i;
-            k++;
-        }
+    names_read(argc - i, argv + i);
     if (!plan.guard)
         plan.guard = options.mode == SELFTEST ? GUARD_SELFTEST : GUARD;
 }

@@ -42,8 +42,12 @@ bool shares_run(const struct kill_case *c, struct kill_count *count)
         pid_t pid = wait(&status);
         unsigned i = 0;
 
-        if (pid < 0)
+        if (pid < 0 && errno == EINTR)
             continue;
+        if (pid < 0) {
+            perror("wait");
+            exit(2);
+        }
         while (pids[i] != pid)
             i++;
         if (WIFEXITED(status) && WEXITSTATUS(status) == 1 && share_goes_on(c, count)) {
