@@ -22,7 +22,8 @@ static void record(void)
     run_one(RECORD, SIZE_MAX);
 }
 
-static bool is_wanted(int wanted, unsigned value)
+/* By --way and --by. */
+static bool is_among(int wanted, unsigned value)
 {
     return wanted < 0 || (unsigned)wanted == value;
 }
@@ -39,7 +40,7 @@ static void all_at(size_t n, size_t i)
                                          : i % 16 == 5 * how && way == i / 16 % ways;
 
             if (plan->at != SIZE_MAX)
-                due = is_wanted(plan->way, way) && is_wanted(plan->how, how);
+                due = is_among(plan->way, way) && is_among(plan->how, how);
             if (!due)
                 continue;
             kill_now = (struct kill_now){.way = way, .how = (enum death)how};

@@ -19,7 +19,8 @@ void role_is_wanted(enum role role)
     atomic_store(wanted, (int)role);
 }
 
-static bool is_wanted(enum role role)
+/* Is it wanted?  Then it is not any more: who asks becomes it. */
+static bool role_take(enum role role)
 {
     int expected = (int)role;
 
@@ -28,7 +29,7 @@ static bool is_wanted(enum role role)
 
 static void become(enum role role)
 {
-    if (is_wanted(role))
+    if (role_take(role))
         role_begins();
 }
 
@@ -36,8 +37,8 @@ pid_t __real_fork(void);
 
 pid_t role_fork(void)
 {
-    bool chosen =
-        is_wanted(ROLE_CHILD); /* not by the child: another may be wanted by then */
+    /* not by the child: another may be wanted by then */
+    bool chosen = role_take(ROLE_CHILD);
     pid_t pid = __real_fork();
 
     if (pid == 0 && chosen)

@@ -5,8 +5,8 @@
 
 #include <sys/mman.h>
 
-#define PARTS \
-    3 /* what is used of them: header and table of members, table of units, heap */
+/* Of each what is used. */
+enum { HEADER_AND_MEMBERS, UNITS, HEAP, PARTS };
 
 static struct {
     size_t sizes[PARTS];
@@ -19,10 +19,10 @@ static unsigned char *part(size_t which, size_t *ret_size)
     size_t units = (size_t)atomic_load(&h->used_top);
 
     switch (which) {
-    case 0:
+    case HEADER_AND_MEMBERS:
         *ret_size = ARENA_MEMBERS + (size_t)h->members_committed * MEMBER_SIZE;
         return arena.base;
-    case 1:
+    case UNITS:
         *ret_size = units * sizeof(uint64_t);
         return arena.base + arena.unit_table;
     default:
