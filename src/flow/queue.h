@@ -65,16 +65,6 @@ struct message {
 };
 static_assert(offsetof(struct message, bytes) == 64, "shared layout: raise ARENA_STAMP");
 
-/* Who got how many and has not said task_done; who is a declared putter. */
-struct queue_roll {
-    uint32_t capacity;
-    uint32_t reserved;
-    struct queue_mark {
-        _Atomic uint64_t id; /* member; 0: free */
-        _Atomic uint64_t count;
-    } marks[];
-};
-
 /* Sleepers set the word; who has news clears it and wakes one, who wakes the next. */
 struct bell {
     alignas(64) _Atomic uint32_t asleep;
@@ -94,7 +84,7 @@ struct put_side {
     uint64_t reserved_after; /* what `reserved` is after that, or after `message` */
     uint64_t spends;         /* `message` was reserved */
     uint64_t chunk_size;     /* of the next one, bytes */
-    _Atomic uint64_t putters; /* offset of a queue_roll; 0 */
+    _Atomic uint64_t putters; /* offset of a tally; 0 */
 };
 
 struct get_side {
@@ -113,7 +103,7 @@ struct get_side {
     uint64_t count_after;
     /* what a getter does that has caught up: see lag.c */
     _Atomic uint32_t lag, lag_try_in, lag_try_after;
-    _Atomic uint64_t got_by;   /* offset of a queue_roll; 0 */
+    _Atomic uint64_t got_by;   /* offset of a tally; 0 */
     _Atomic uint64_t finished; /* messages said to be done, or lost with their getters */
     _Atomic uint64_t
         finishing; /* 1 + index of the mark whose task_done is under way; 0 */
@@ -270,10 +260,18 @@ void queue_tell_pollers(struct piu_queue *q);
 void queue_calm_pollers(struct piu_queue *q, uint64_t who);
 void queue_free_pollers(struct piu_queue *q, uint64_t who); /* put.lock is held */
 
-/* Under put.lock: a chunk behind the last, with room for `units`. */
-int queue_grow(struct piu_queue *q, uint64_t units);
 /* Under the side's lock: the block that `word` names and nobody else answers for, goes. */
 void queue_discard(_Atomic uint64_t *word);
+
+/* Chunks (chunk.c), under put.lock. */
+void chunk_begin(struct chunk *c, uint64_t capacity, uint64_t count); /* empty */
+/* The chunk in put.pending becomes the one where tail moves.  May be done twice. */
+void chunk_link(struct piu_queue *q, struct chunk *c);
+/* Retired and not wanted: out of the chain, then free. */
+bool chunk_forget(struct piu_queue *q, struct chunk *c);
+/* A chunk behind the last, with room for `units`. */
+int queue_grow(struct piu_queue *q, uint64_t units);
+bool chunk_check(struct chunk *c); /* Q2, when nobody is inside */
 
 /* Message blocks (message.c). */
 int message_new(struct piu_queue *q, size_t size,

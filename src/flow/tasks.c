@@ -1,134 +1,27 @@
 /* Who got what and has not finished it: task_done, join; and who still will put. */
 #include "flow/queue.h"
+#include "flow/tally.h"
 #include "flow/wait.h"
-
-#define ROLL_FIRST 14u /* marks: a block of 256 bytes */
-#define ROLL_LAST  (2 * MEMBER_SLOTS)
-
-/* ---- The roll: by get.lock (got_by) or put.lock (putters) ------------------------- */
-
-static struct queue_roll *roll_at(_Atomic uint64_t *word)
-{
-    struct queue_roll *roll = arena_at(atomic_load(word), sizeof(*roll));
-
-    return roll && roll->capacity >= ROLL_FIRST && roll->capacity <= ROLL_LAST &&
-                   arena_has(roll->marks, roll->capacity * sizeof(roll->marks[0]))
-               ? roll
-               : NULL;
-}
-
-/* A larger one in its place: made aside, then the word moves, and with it both blocks (B4). */
-static int roll_grow(_Atomic uint64_t *word)
-{
-    struct queue_roll *old = roll_at(word);
-    uint32_t capacity = old ? old->capacity * 2 : ROLL_FIRST;
-    struct queue_roll *roll;
-    void *block;
-    int r = capacity > ROLL_LAST
-                ? -ENOMEM
-                : block_new(sizeof(*roll) + capacity * sizeof(roll->marks[0]),
-                            BLOCK_SCRATCH, word, &block);
-
-    if (r < 0)
-        return r;
-    roll = block;
-    roll->capacity = capacity;
-    for (uint32_t i = 0; i < capacity; i++) {
-        bool had = old && i < old->capacity;
-
-        atomic_store(&roll->marks[i].id, had ? atomic_load(&old->marks[i].id) : 0);
-        atomic_store(&roll->marks[i].count, had ? atomic_load(&old->marks[i].count) : 0);
-    }
-    if (old && block_take(old, BLOCK_SCRATCH, word) < 0) {
-        block_free(roll);
-        return -EBADMSG;
-    }
-    atomic_store(word, arena_offset(roll));
-    block_give(roll);
-    if (old)
-        block_free(old);
-    return 0;
-}
-
-static struct queue_mark *roll_find(_Atomic uint64_t *word, uint64_t id)
-{
-    struct queue_roll *roll = roll_at(word);
-
-    for (uint32_t i = 0; roll && i < roll->capacity; i++) {
-        if (atomic_load(&roll->marks[i].id) == id)
-            return &roll->marks[i];
-    }
-    return NULL;
-}
-
-/* A free one; else that of a member that has ended and means nothing more. */
-static struct queue_mark *roll_free_mark(_Atomic uint64_t *word, bool counts)
-{
-    struct queue_mark *mark = roll_find(word, 0);
-    struct queue_roll *roll = roll_at(word);
-
-    for (uint32_t i = 0; roll && i < roll->capacity && !mark; i++) {
-        struct queue_mark *m = &roll->marks[i];
-
-        if ((!counts || !atomic_load(&m->count)) &&
-            member_fate_unswept(atomic_load(&m->id)) != FATE_ALIVE)
-            mark = m;
-    }
-    return mark;
-}
-
-/* The member's mark; made if it has none. */
-static int roll_mark(_Atomic uint64_t *word, uint64_t id, bool counts,
-                     struct queue_mark **ret)
-{
-    struct queue_mark *mark = roll_find(word, id);
-    int r = 0;
-
-    while (!mark) {
-        mark = roll_free_mark(word, counts);
-        if (mark) {
-            atomic_store(&mark->id, 0);
-            atomic_store(&mark->count, 0);
-            atomic_store(&mark->id, id);
-        } else if ((r = roll_grow(word)) < 0) {
-            return r;
-        }
-    }
-    *ret = mark;
-    return 0;
-}
-
-static uint64_t mark_index(_Atomic uint64_t *word, const struct queue_mark *mark)
-{
-    return 1 + (uint64_t)(mark - roll_at(word)->marks);
-}
-
-static struct queue_mark *mark_at(_Atomic uint64_t *word, uint64_t index)
-{
-    struct queue_roll *roll = roll_at(word);
-
-    return roll && index && index <= roll->capacity ? &roll->marks[index - 1] : NULL;
-}
 
 /* ---- With each get -------------------------------------------------------------------- */
 
 int tasks_prepare(struct piu_queue *q, uint64_t id, int64_t change)
 {
-    struct queue_mark *mark = NULL;
+    struct tally_mark *mark = NULL;
     int r = 0;
 
     q->get.counting_index = 0;
     if (!q->counts_tasks)
         return 0;
     if (change > 0)
-        r = roll_mark(&q->get.got_by, id, true, &mark);
+        r = tally_add(&q->get.got_by, id, true, &mark);
     else
-        mark = roll_find(&q->get.got_by, id);
+        mark = tally_find(&q->get.got_by, id);
     if (r < 0 || !mark || (change < 0 && !atomic_load(&mark->count)))
         return r;
     q->get.count_before = atomic_load(&mark->count);
     q->get.count_after = q->get.count_before + (uint64_t)change;
-    q->get.counting_index = mark_index(&q->get.got_by, mark);
+    q->get.counting_index = tally_index(&q->get.got_by, mark);
     return 0;
 }
 
@@ -140,7 +33,8 @@ void tasks_begin(struct piu_queue *q)
 
 static void count_set(struct piu_queue *q, uint64_t count)
 {
-    struct queue_mark *mark = mark_at(&q->get.got_by, atomic_load(&q->get.counting));
+    struct tally_mark *mark =
+        tally_mark_at(&q->get.got_by, atomic_load(&q->get.counting));
 
     if (mark)
         atomic_store(&mark->count, count);
@@ -166,7 +60,8 @@ void tasks_end(struct piu_queue *q)
 
 static void finishing_apply(struct piu_queue *q)
 {
-    struct queue_mark *mark = mark_at(&q->get.got_by, atomic_load(&q->get.finishing));
+    struct tally_mark *mark =
+        tally_mark_at(&q->get.got_by, atomic_load(&q->get.finishing));
 
     if (mark)
         atomic_store(&mark->count, q->get.finishing_count);
@@ -193,31 +88,31 @@ static bool all_finished(struct piu_queue *q)
 }
 
 /* Whose count goes down: the caller's, else anybody's (Python lets any process say it). */
-static struct queue_mark *mark_to_lower(struct piu_queue *q, uint64_t id)
+static struct tally_mark *mark_to_lower(struct piu_queue *q, uint64_t id)
 {
-    struct queue_roll *roll = roll_at(&q->get.got_by);
-    struct queue_mark *own = roll_find(&q->get.got_by, id);
+    struct tally *tally = tally_at(&q->get.got_by);
+    struct tally_mark *own = tally_find(&q->get.got_by, id);
 
     if (own && atomic_load(&own->count))
         return own;
-    for (uint32_t i = 0; roll && i < roll->capacity; i++) {
-        if (atomic_load(&roll->marks[i].id) && atomic_load(&roll->marks[i].count))
-            return &roll->marks[i];
+    for (uint32_t i = 0; tally && i < tally->capacity; i++) {
+        if (atomic_load(&tally->marks[i].id) && atomic_load(&tally->marks[i].count))
+            return &tally->marks[i];
     }
     return NULL;
 }
 
-static void finish(struct piu_queue *q, struct queue_mark *mark, uint64_t count)
+static void finish(struct piu_queue *q, struct tally_mark *mark, uint64_t count)
 {
     q->get.finishing_count = atomic_load(&mark->count) - count;
     q->get.finished_after = atomic_load(&q->get.finished) + count;
-    atomic_store(&q->get.finishing, mark_index(&q->get.got_by, mark));
+    atomic_store(&q->get.finishing, tally_index(&q->get.got_by, mark));
     finishing_apply(q);
 }
 
 int piu_queue_task_done(struct piu_queue *q)
 {
-    struct queue_mark *mark;
+    struct tally_mark *mark;
     uint64_t who;
     int r = queue_use(q, &who);
 
@@ -241,12 +136,12 @@ int piu_queue_task_done(struct piu_queue *q)
 /* A mark whose member died: its id; 0: none.  Without locks, for member_fate() sweeps (Q6). */
 static uint64_t find_dead(_Atomic uint64_t *word)
 {
-    struct queue_roll *roll = roll_at(word);
+    struct tally *tally = tally_at(word);
 
-    for (uint32_t i = 0; roll && i < roll->capacity; i++) {
-        uint64_t id = atomic_load(&roll->marks[i].id);
+    for (uint32_t i = 0; tally && i < tally->capacity; i++) {
+        uint64_t id = atomic_load(&tally->marks[i].id);
 
-        if (id && atomic_load(&roll->marks[i].count) && !member_seems_alive(id) &&
+        if (id && atomic_load(&tally->marks[i].count) && !member_seems_alive(id) &&
             member_fate(id) == FATE_DIED)
             return id;
     }
@@ -275,12 +170,12 @@ static int lose_dead(struct piu_queue *q, uint64_t who)
     if (repaired < 0)
         return repaired;
     while ((id = find_dead(&q->get.got_by))) {
-        struct queue_mark *mark;
+        struct tally_mark *mark;
         int r = get_enter(q, who);
 
         if (r < 0)
             return r;
-        mark = roll_find(&q->get.got_by, id);
+        mark = tally_find(&q->get.got_by, id);
         if (mark && atomic_load(&mark->count)) {
             atomic_store(&q->get.lost, 1);
             finish(q, mark, atomic_load(&mark->count));
@@ -319,7 +214,7 @@ int piu_queue_join(struct piu_queue *q, int64_t timeout)
 
 int piu_queue_putter(struct piu_queue *q)
 {
-    struct queue_mark *mark;
+    struct tally_mark *mark;
     uint64_t who;
     int r = queue_use(q, &who);
 
@@ -329,7 +224,7 @@ int piu_queue_putter(struct piu_queue *q)
         r = put_enter(q, who);
     if (r < 0)
         return r;
-    r = roll_mark(&q->put.putters, who & ID_MASK, false, &mark);
+    r = tally_add(&q->put.putters, who & ID_MASK, false, &mark);
     if (r == 0) {
         atomic_store(&mark->count, 1);
         atomic_store(&q->had_putter, 1);
@@ -340,7 +235,7 @@ int piu_queue_putter(struct piu_queue *q)
 
 int piu_queue_putter_done(struct piu_queue *q)
 {
-    struct queue_mark *mark;
+    struct tally_mark *mark;
     uint64_t who;
     int r = queue_use(q, &who);
 
@@ -348,7 +243,7 @@ int piu_queue_putter_done(struct piu_queue *q)
         r = put_enter(q, who);
     if (r < 0)
         return r;
-    mark = roll_find(&q->put.putters, who & ID_MASK);
+    mark = tally_find(&q->put.putters, who & ID_MASK);
     if (mark) {
         queue_tell_pollers(q); /* it may have been the last */
         atomic_store(&mark->id, 0);
@@ -358,15 +253,15 @@ int piu_queue_putter_done(struct piu_queue *q)
     return mark ? 0 : -EINVAL;
 }
 
-/* Is a declared putter alive?  Without locks: a roll that was replaced meanwhile tells nothing. */
+/* Is a declared putter alive?  Without locks: a tally that was replaced meanwhile tells nothing. */
 static bool has_putters(struct piu_queue *q)
 {
     for (;;) {
         uint64_t offset = atomic_load(&q->put.putters);
-        struct queue_roll *roll = roll_at(&q->put.putters);
+        struct tally *tally = tally_at(&q->put.putters);
 
-        for (uint32_t i = 0; roll && i < roll->capacity; i++) {
-            uint64_t id = atomic_load(&roll->marks[i].id);
+        for (uint32_t i = 0; tally && i < tally->capacity; i++) {
+            uint64_t id = atomic_load(&tally->marks[i].id);
 
             if (id && (member_seems_alive(id) || member_fate_unswept(id) == FATE_ALIVE))
                 return true;

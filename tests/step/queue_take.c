@@ -1,6 +1,8 @@
 /* The queue: take and drop, reserve, commit and abort, tasks, and the sweep of who held some. */
 #include "queue.h"
 
+#include "flow/tally.h"
+
 /* ---- Taking: a dead taker's message always comes again ------------------------------------- */
 
 static void take(void *world)
@@ -167,11 +169,11 @@ QUEUE_CASE(get_returned_with_tasks, .set_up = returned_with_tasks_may_miss,
 QUEUE_CASE(task_done, .set_up = tasks_may_miss, .prepare = get_one,
            .operation = task_done);
 
-/* All marks are taken by the living: the next getter's makes the roll grow. */
-static void full_roll(void *world)
+/* All marks are taken by the living: the next getter's makes the tally grow. */
+static void full_tally(void *world)
 {
     struct world *w = world;
-    struct queue_roll *roll;
+    struct tally *tally;
 
     with_tasks(w);
     put_all(w, 3, 1, SMALL);
@@ -179,12 +181,12 @@ static void full_roll(void *world)
     CHECK_EQ(piu_queue_task_done(w->q), 0);
     w->expected[0] = NEVER;
     one_may_miss(w);
-    roll = arena_at(atomic_load(&w->q->get.got_by), sizeof(*roll));
-    for (uint32_t i = 0; i < roll->capacity; i++)
-        atomic_store(&roll->marks[i].id, kill_who() & ID_MASK);
+    tally = arena_at(atomic_load(&w->q->get.got_by), sizeof(*tally));
+    for (uint32_t i = 0; i < tally->capacity; i++)
+        atomic_store(&tally->marks[i].id, kill_who() & ID_MASK);
 }
 
-QUEUE_CASE(get_with_full_roll, .set_up = full_roll, .operation = get);
+QUEUE_CASE(get_with_full_tally, .set_up = full_tally, .operation = get);
 
 /* ---- Sweeping: the sweeper is the victim ----------------------------------------------------------- */
 

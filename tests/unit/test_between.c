@@ -7,6 +7,7 @@
 
 #include "flow/handle.h"
 #include "flow/bequest.h"
+#include "flow/tally.h"
 #include "os/fd.h"
 #include "shm/fate.h"
 #include "shm/heap.h"
@@ -253,26 +254,26 @@ TEST(a_dead_ones_block_that_a_sweep_gives_away_meanwhile_is_taken_from_the_famil
     CHECK_EQ(block_free(block), 0);
 }
 
-/* A larger roll, in which the caller stands as well. */
-static void roll_is_replaced(void *argument)
+/* A larger tally, in which the caller stands as well. */
+static void tally_is_replaced(void *argument)
 {
     struct piu_queue *q = argument;
-    struct queue_roll *old = arena_at(q->put.putters, sizeof(*old)), *roll;
+    struct tally *old = arena_at(q->put.putters, sizeof(*old)), *tally;
     size_t size = sizeof(*old) + old->capacity * sizeof(old->marks[0]);
     void *block;
 
     CHECK_EQ(block_new_family(size, &block), 0);
-    roll = memcpy(block, old, size);
-    roll->marks[1].id = me() & ID_MASK;
-    q->put.putters = arena_offset(roll);
+    tally = memcpy(block, old, size);
+    tally->marks[1].id = me() & ID_MASK;
+    q->put.putters = arena_offset(tally);
 }
 
-TEST(a_queue_whose_new_putter_stands_in_another_roll_has_not_ended)
+TEST(a_queue_whose_new_putter_stands_in_another_tally_has_not_ended)
 {
     struct piu_queue *q = queue_new(.putters = true);
 
     in_child_killed({ CHECK_EQ(piu_queue_putter(q), 0); });
-    at(SEEMS_ALIVE, roll_is_replaced, q);
+    at(SEEMS_ALIVE, tally_is_replaced, q);
     CHECK(!queue_has_ended(q));
     CHECK(has_happened(SEEMS_ALIVE));
 }

@@ -2,6 +2,8 @@
 #include "meanwhile.h"
 #include "queues.h"
 
+#include "flow/tally.h"
+
 TEST(join_waits_until_all_that_was_put_is_done)
 {
     struct piu_queue *q = queue_new(.tasks = true);
@@ -118,7 +120,7 @@ TEST(what_comes_again_from_a_dead_taker_is_a_task_once)
 TEST(any_number_of_short_lived_getters_need_no_more_memory)
 {
     struct piu_queue *q = queue_new(.tasks = true);
-    struct queue_roll *roll;
+    struct tally *tally;
 
     for (int i = 0; i < 100; i++) {
         CHECK_EQ(put_int(q, i, PIU_NOW), 0);
@@ -129,8 +131,8 @@ TEST(any_number_of_short_lived_getters_need_no_more_memory)
                  0);
     }
     CHECK_EQ(piu_queue_join(q, PIU_NOW), 0);
-    roll = arena_at(atomic_load(&q->get.got_by), sizeof(*roll));
-    CHECK(roll->capacity <= 28);
+    tally = arena_at(atomic_load(&q->get.got_by), sizeof(*tally));
+    CHECK(tally->capacity <= 28);
 }
 
 TEST(many_getters_at_once_are_told_apart, .limit = 60)
@@ -220,12 +222,12 @@ TEST(who_never_declared_itself_may_put_and_is_not_done)
 TEST(any_number_of_short_lived_putters_need_no_more_memory)
 {
     struct piu_queue *q = queue_new(.putters = true);
-    struct queue_roll *roll;
+    struct tally *tally;
 
     for (int i = 0; i < 100; i++)
         in_child_killed({ CHECK_EQ(piu_queue_putter(q), 0); });
-    roll = arena_at(atomic_load(&q->put.putters), sizeof(*roll));
-    CHECK(roll->capacity <= 28);
+    tally = arena_at(atomic_load(&q->put.putters), sizeof(*tally));
+    CHECK(tally->capacity <= 28);
     CHECK_EQ(get_int(q, PIU_FOREVER), -EPIPE);
 }
 
@@ -242,7 +244,7 @@ TEST(what_a_getter_that_left_had_not_done_waits_for_somebody_else)
     CHECK_EQ(piu_queue_join(q, PIU_NOW), 0);
 }
 
-/* As many as one roll has room for, and two more; none is taken for another. */
+/* As many as one tally has room for, and two more; none is taken for another. */
 static void all_stay(struct piu_queue *q, struct notes *notes,
                      void (*declare)(struct piu_queue *))
 {
@@ -274,7 +276,7 @@ static void put_and_get(struct piu_queue *q)
     CHECK_EQ(get_int(q, PIU_NOW), 1);
 }
 
-TEST(a_roll_full_of_the_living_grows)
+TEST(a_tally_full_of_the_living_grows)
 {
     struct piu_queue *q = queue_new(.tasks = true, .putters = true);
 
@@ -288,7 +290,7 @@ TEST(a_roll_full_of_the_living_grows)
     CHECK_EQ(piu_queue_join(q, PIU_NOW), 0);
 }
 
-TEST(a_roll_of_putters_that_was_written_over_is_none)
+TEST(a_tally_of_putters_that_was_written_over_is_none)
 {
     struct piu_queue *q = queue_new(.putters = true);
 
@@ -354,11 +356,11 @@ TEST(of_two_joiners_one_hears_of_the_losses)
 TEST(what_is_done_for_a_dead_getter_meanwhile_is_not_lost)
 {
     struct piu_queue *q = queue_with_a_dead_getter();
-    struct queue_roll *roll = arena_at(q->get.got_by, sizeof(*roll));
+    struct tally *tally = arena_at(q->get.got_by, sizeof(*tally));
     struct held_up h;
 
     hold_up(&h, &q->get.lock, join_well, q);
-    roll->marks[0].count = 0; /* as task_done() does it */
+    tally->marks[0].count = 0; /* as task_done() does it */
     q->get.finished = 1;
     let_go_on(&h);
     CHECK_EQ(joined, 0);
