@@ -1,6 +1,7 @@
 """python -m piu script.py | directory | archive.zip | - | -m module | -c code [arguments]
 
-Run it with piu installed; `-`, or nothing: what comes at standard input.
+Run it with piu installed; `-`, or nothing: what comes at standard input; nothing, at a terminal: a
+prompt.  What is to come after a script is the interpreter's: python -i -m piu script.py
 """
 
 import importlib.machinery
@@ -31,8 +32,7 @@ def begin_path(place):
         sys.path.insert(0, place)
 
 
-def run_file(path, arguments):
-    sys.argv[:] = arguments
+def run_file(path):
     path = os.path.join(os.getcwd(), path)
     if pkgutil.get_importer(path) is None:
         run_script(path)
@@ -59,8 +59,7 @@ def run_script(path):
                            __loader__=loader('__main__', path)))
 
 
-def run_module(name, arguments):
-    sys.argv[:] = arguments
+def run_module(name):
     begin_path(os.getcwd())
     run_as_main(name, alter_argv=True)
 
@@ -71,16 +70,26 @@ def run_as_main(name, alter_argv):
     runpy._run_module_as_main(name, alter_argv)
 
 
-def run_code(text, arguments):
-    sys.argv[:] = arguments
+def run_code(text):
     begin_path('')
     exec(compile(text, '<string>', 'exec'), main_module())
 
 
-def run_input(arguments):
-    sys.argv[:] = arguments
+def run_input():
+    if sys.stdin.isatty():
+        return run_prompt()
     begin_path('')
     exec(compile(sys.stdin.buffer.read(), '<stdin>', 'exec'), main_module())
+
+
+def run_prompt():
+    import code  # here: a user's file may have that name, and lie where sys.path began
+
+    begin_path('')
+    names = main_module()
+    getattr(sys, '__interactivehook__', bool)()  # history and completion, as site has them
+    code.interact(f'Python {sys.version} on {sys.platform}\nmultiprocessing is piu '
+                  f'{piu.__version__}', local=names, exitmsg='')
 
 
 def begin_traces_with_script():
@@ -98,10 +107,22 @@ def begin_traces_with_script():
     sys.excepthook = excepthook
 
 
+def asked_for(arguments):
+    """(function, its arguments, sys.argv)"""
+    if not arguments or arguments[0] == '-':
+        return run_input, (), arguments or ['']
+    if arguments[0] == '-m':
+        return run_module, arguments[1:2], arguments[1:]
+    if arguments[0] == '-c':
+        return run_code, arguments[1:2], ['-c'] + arguments[2:]
+    if arguments[0].startswith('-'):
+        sys.exit(f'piu: no option {arguments[0]}\n{USAGE}')
+    return run_file, arguments[:1], arguments
+
+
 def main():
     arguments = sys.argv[1:]
-    if (not arguments and (not sys.stdin or sys.stdin.isatty())
-            or arguments[:1] in (['-m'], ['-c']) and len(arguments) < 2):
+    if not arguments and not sys.stdin or arguments in (['-m'], ['-c']):
         sys.exit(USAGE)
     if arguments[:1] in (['-h'], ['--help']):
         print(__doc__)
@@ -110,16 +131,8 @@ def main():
         del sys.path[0]  # that of `python -m piu`
     piu.install()
     begin_traces_with_script()
-    if not arguments or arguments[0] == '-':
-        run_input(arguments or [''])
-    elif arguments[0] == '-m':
-        run_module(arguments[1], arguments[1:])
-    elif arguments[0] == '-c':
-        run_code(arguments[1], ['-c'] + arguments[2:])
-    elif arguments[0].startswith('-'):
-        sys.exit(f'piu: no option {arguments[0]}\n{USAGE}')
-    else:
-        run_file(arguments[0], arguments)
+    run, of, sys.argv[:] = asked_for(arguments)
+    run(*of)
 
 
 if __name__ == '__main__':

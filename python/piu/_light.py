@@ -14,11 +14,11 @@ class _Later(types.ModuleType):
     """In the place of a module: imports it when something of it is asked for."""
 
     def __getattr__(self, name):
-        withdraw(self)
+        _withdraw(self)
         return getattr(importlib.import_module(self.__name__), name)
 
 
-def withdraw(later):
+def _withdraw(later):
     if sys.modules.get(later.__name__) is later:
         del sys.modules[later.__name__]
 
@@ -33,7 +33,7 @@ def imported_later(name):
         yield
     finally:
         if later is not None:
-            withdraw(later)
+            _withdraw(later)
 
 
 with imported_later('tempfile'):

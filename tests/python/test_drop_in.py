@@ -1,5 +1,6 @@
 """import piu as multiprocessing, piu.install(), python -m piu."""
 
+import contextlib
 import os
 import py_compile
 import subprocess
@@ -167,7 +168,7 @@ class DropInTest(unittest.TestCase):
         self.assertEqual(run('-m', 'piu', '-c', code, 'a'), "piu.synchronize ['-c', 'a']\n")
 
     def test_usage_errors(self):
-        for wrong in (), ('-m',), ('-x',):
+        for wrong in ('-m',), ('-c',), ('-x',):
             terminal, end = os.openpty()
             done = subprocess.run([sys.executable, '-m', 'piu', *wrong], stdin=end,
                                   capture_output=True, text=True)
@@ -175,6 +176,26 @@ class DropInTest(unittest.TestCase):
             os.close(end)
             self.assertEqual(done.returncode, 1)
             self.assertIn('usage', done.stderr)
+
+    def test_at_a_terminal_it_is_a_prompt(self):
+        pid, terminal = os.forkpty()
+        if pid == 0:
+            os.chdir('/')
+            os.execve(sys.executable, [sys.executable, '-m', 'piu'], {**os.environ, 'TERM': 'dumb'})
+        said = b''
+        for line, answer in (('import multiprocessing as m; type(m.Lock()).__module__', b"'piu.synchronize'"),
+                             ('def f(x): return x + 41\n\nm.Pool(1).map(f, [1])', b'[42]'), ('1 / 0', b'ZeroDivisionError'),
+                             ('import sys; sys.argv', b"['']"), ('exit(3)', b'')):
+            os.write(terminal, line.encode() + b'\n')
+            while answer not in said:
+                said += os.read(terminal, 4096)
+        with contextlib.suppress(OSError):  # its end is closed
+            while os.read(terminal, 4096):
+                pass
+        os.close(terminal)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 3)
+        self.assertEqual(said.count(b'Traceback'), 1, said)
+        self.assertNotIn(b'__main__.py', said)
 
     def test_errors_and_traces_are_the_interpreters(self):
         texts = 'def f(): 1 / 0\nf()', '1 +', 'raise KeyboardInterrupt', 'exit("no")', 'exit(3)'
