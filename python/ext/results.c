@@ -114,7 +114,8 @@ static int take_in(struct tasks_object *s, PyObject *jobs, PyObject *inbox,
     else
         r = settle_broken(inbox, &head);
     Py_XDECREF(value);
-    if (r == 0 && s->finished && head.kind != RESULT_AGAIN && head.slot < s->slots)
+    if (r == 0 && s->finished && head.number != 0 && head.kind != RESULT_AGAIN &&
+        head.slot < s->slots)
         s->finished[head.slot]++;
     return r;
 }

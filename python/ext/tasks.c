@@ -288,6 +288,8 @@ static PyMethodDef methods[] = {
     ENTRY("qsize", tasks_qsize, METH_NOARGS, "Tasks that nobody has taken."),
     ENTRY("work", tasks_work, METH_VARARGS,
           "work(slot, most, failed, unsent): do tasks, at most so many (0: no limit)."),
+    ENTRY("tell", tasks_tell, METH_VARARGS,
+          "tell(slot, exception): why its worker cannot begin; collected with number 0."),
     ENTRY("__reduce__", tasks_reduce, METH_NOARGS, NULL),
     ENTRY("_from_handle", tasks_from_handle, METH_FASTCALL | METH_CLASS, NULL),
     {NULL, NULL, 0, NULL},

@@ -64,7 +64,7 @@ enum result_kind {
 };
 
 struct result_head {
-    uint64_t number;
+    uint64_t number; /* 0: of no task, but what the worker's initializer raised */
     uint32_t kind, slot;
 };
 
@@ -144,6 +144,7 @@ PyObject *tasks_submit(PyObject *self, PyObject *arguments);
 PyObject *tasks_submit_chunks(PyObject *self, PyObject *arguments);
 /* work.c */
 PyObject *tasks_work(PyObject *self, PyObject *arguments);
+PyObject *tasks_tell(PyObject *self, PyObject *arguments);
 /* results.c */
 PyObject *tasks_collect(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *tasks_arm(PyObject *self, PyObject *unused);

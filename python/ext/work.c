@@ -420,3 +420,14 @@ PyObject *tasks_work(PyObject *self, PyObject *arguments)
         return NULL;
     Py_RETURN_NONE;
 }
+
+PyObject *tasks_tell(PyObject *self, PyObject *arguments)
+{
+    struct worker w = {.tasks = (struct tasks_object *)self};
+    PyObject *error;
+
+    if (!PyArg_ParseTuple(arguments, "IO", &w.slot, &error) ||
+        slot_check(w.tasks, w.slot) < 0 || send_object(&w, 0, RESULT_FAILED, error) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}

@@ -17,7 +17,7 @@ from . import _piu
 from ._helper import LOOK, helper, without_signals
 from ._failures import cannot_be_sent
 from ._light import connection
-from ._losses import called, how_ended, lost, name_of, oom_kills
+from ._losses import called, lost, name_of, none_began, oom_kills
 from ._results import _Iterates
 
 LOOK_OFTEN = 0.05  # seconds, while a worker could not be started, or has no sentinel
@@ -55,6 +55,7 @@ class Engine:
         self.ending = self.stopped = False
         self.error = None  # why there are no workers any more
         self.deaths = deque()  # times of those since the last task that was done
+        self.unbegun = None  # what an initializer has raised since then
         self.oom_kills = oom_kills()
         self.next_look = 0.0
 
@@ -275,8 +276,12 @@ class Engine:
             self.tell_followers()
 
     def settle_one(self, number, kind, slot, value):
+        if number == 0:
+            self.unbegun = value
+            return
         if slot is not None:  # a worker's
             self.deaths.clear()
+            self.unbegun = None
         if kind == _piu.AGAIN:
             self.again(number)
         elif kind == _piu.COMPLETE:
@@ -394,7 +399,7 @@ class Engine:
         found = self.find(number)
         if found is not None:
             task = self.task_of(number, *found)
-            self.end_task(number, (False, lost(w, found[0]._job, found[1], task, self.was_oom(w))))
+            self.end_task(number, (False, lost(w, *found, task, self.was_oom(w))))
         elif self.tasks.finished(w._piu_slot) != self.maxtasks:
             self.died_idle(w)
         self.workers.remove(w)
@@ -414,9 +419,7 @@ class Engine:
         while self.deaths[0] < now - STORM:
             self.deaths.popleft()
         if len(self.deaths) > max(3, self.processes):
-            self.breaks(RuntimeError(
-                f'pool is broken: {len(self.deaths)} workers ended in {STORM:.0f} s without having done '
-                f'a task, the last one {how_ended(w)}; does the initializer fail?'))
+            self.breaks(none_began(len(self.deaths), STORM, w, self.unbegun))
 
     def refill(self, at_first=False):
         # they wait: in a new worker until it can take them, here until that one is known

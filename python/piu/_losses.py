@@ -1,4 +1,4 @@
-"""WorkerLost: what is known of a worker that ended with a task."""
+"""What is known of workers that ended: with a task (WorkerLost), or before any."""
 
 import os
 import signal
@@ -40,15 +40,38 @@ def name_of(function):
         return short(function)
 
 
-def lost(w, job, i, task, oom):
+def place_of(result, i, task):
+    """Which part of the user's call this task is, as Python counts."""
+    kind, function, args, _ = task
+    if isinstance(result, stock.MapResult):
+        first, count = i * result._chunksize, len(args)
+        items = f'item {first}' if count == 1 else f'items[{first}:{first + count}]'
+        return f'{items} of {"starmap" if kind == _piu.TASK_STARMAP else "map"}()'
+    if isinstance(result, stock.IMapIterator):
+        unordered = '_unordered' if isinstance(result, stock.IMapUnorderedIterator) else ''
+        return f'{"chunk" if function is stock.mapstar else "item"} {i} of imap{unordered}()'
+    return 'the call of apply()'
+
+
+def lost(w, result, i, task, oom):
     """For the task that this worker had begun.  oom: None where it cannot be told."""
     function, args, kwds = called(task)
     error = _piu.WorkerLost(
-        f'task {job}.{i}, {name_of(function)} of '
-        f'{short(args)}{short(kwds) if kwds else ""}: its worker {w.name}, pid {w.pid}, '
+        f'{place_of(result, i, task)}, {name_of(function)} of '
+        f'{short(args)}{short(kwds) if kwds else ""}, is lost: its worker {w.name}, pid {w.pid}, '
         f'{how_ended(w, oom)}')
-    error.task, error.function, error.arguments = (job, i), function, short(args)
+    error.task, error.function, error.arguments = (result._job, i), function, short(args)
     error.pid, error.exitcode, error.oom = w.pid, w.exitcode, oom
+    return error
+
+
+def none_began(deaths, seconds, w, cause):
+    """The pool's own error.  w: the last worker; cause: what the initializer raised in one; None."""
+    why = 'does the initializer fail?' if cause is None else f'the initializer raised {short(cause)}'
+    error = RuntimeError(
+        f'pool is broken: {deaths} workers ended in {seconds:.0f} s without having done a task, '
+        f'the last one {how_ended(w)}; {why}')
+    error.__cause__ = cause
     return error
 
 

@@ -3,7 +3,7 @@
 import signal
 
 from . import _life
-from ._failures import failed, failed_bare
+from ._failures import Failure, failed, failed_bare
 from ._light import pool as stock
 
 INTERRUPTED = 128 + signal.SIGINT  # exit code after Ctrl-C, as shells have it
@@ -16,8 +16,17 @@ def worker(tasks, slot, initializer, initargs, maxtasks, wrap, mask):
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _life.begin_worker()
         if initializer is not None:
-            initializer(*initargs)
+            initialize(tasks, slot, initializer, initargs)
         tasks.work(slot, maxtasks or 0, failed if wrap else failed_bare,
                    stock.MaybeEncodingError)
     except KeyboardInterrupt:  # Ctrl-C is for the whole terminal: the pool's process tells of it
         raise SystemExit(INTERRUPTED) from None
+
+
+def initialize(tasks, slot, initializer, initargs):
+    """What it raises ends the worker; the pool tells it, if no worker can begin."""
+    try:
+        initializer(*initargs)
+    except Exception as error:
+        tasks.tell(slot, Failure(error))
+        raise

@@ -55,6 +55,13 @@ def fail(*_):
     raise KeyError('of the task')
 
 
+def fail_first_in(place):
+    path = os.path.join(place, 'failed')
+    if not os.path.exists(path):
+        open(path, 'x').close()
+        fail()
+
+
 class TwoArguments(Exception):
     def __init__(self, a, b):
         super().__init__(a)
@@ -403,6 +410,41 @@ class PoolTest(unittest.TestCase):
                 with self.assertRaisesRegex(piu.WorkerLost, 'exit code'):
                     pool.apply(exit_by, (how,))
             self.assertEqual(pool.apply(square, (3,)), 9)
+
+    def test_what_an_initializer_raised_is_the_cause_with_the_workers_traceback(self):
+        for method, maxtasks in ('fork', 1), ('spawn', None), ('forkserver', None):
+            with piu.get_context(method).Pool(2, fail, maxtasksperchild=maxtasks) as pool:
+                for call in pool.map, lambda *a: pool.map_async(*a).get(), lambda *a: next(pool.imap(*a)):
+                    with self.assertRaisesRegex(
+                            RuntimeError, "the initializer raised KeyError.'of the task'") as caught:
+                        call(square, [1, 2])
+                    cause = caught.exception.__cause__
+                    self.assertIs(type(cause), KeyError)
+                    self.assertIn('in fail', str(cause.__cause__))
+        with piu.Pool(1, raise_what_cannot_be_pickled) as pool:
+            with self.assertRaisesRegex(RuntimeError, 'the initializer raised') as caught:
+                pool.apply(square, (1,))
+            self.assertIn('a lambda is in it', str(caught.exception.__cause__))
+
+    def test_an_initializer_that_failed_once_is_not_told_of_later_deaths(self):
+        with tempfile.TemporaryDirectory() as place:
+            with piu.Pool(1, fail_first_in, (place,)) as pool:
+                self.assertEqual(pool.apply(square, (3,)), 9)
+                self.assertIsNone(pool._engine.unbegun)
+
+    def test_a_loss_names_the_items_and_the_call(self):
+        with piu.Pool(2) as pool:
+            for call, said in (
+                    (lambda: pool.map(end_if_3, range(8), 2), r'items\[2:4\] of map\(\), end_if_3 of \(2, 3\)'),
+                    (lambda: pool.map(end_if_3, range(8), 1), r'item 3 of map\(\), end_if_3 of \(3,\)'),
+                    (lambda: pool.starmap(end_if_3, [(3,), (4,)], 2), r'items\[0:2\] of starmap\(\)'),
+                    (lambda: list(pool.imap(end_if_3, [0, 3])), r'item 1 of imap\(\), end_if_3 of \(3,\)'),
+                    (lambda: list(pool.imap(end_if_3, range(4), 2)), r'chunk 1 of imap\(\), end_if_3 of \(2, 3\)'),
+                    (lambda: list(pool.imap_unordered(end_if_3, [3])), r'item 0 of imap_unordered\(\)'),
+                    (lambda: pool.apply(end_if_3, (3,)), r'the call of apply\(\), end_if_3 of \(3,\)')):
+                with self.assertRaisesRegex(
+                        piu.WorkerLost, f'^{said}.*, is lost: its worker .*, pid \\d+, was killed by SIGKILL'):
+                    call()
 
     def test_killed_idle_nobody_notices(self):
         with piu.Pool(2) as pool:
