@@ -46,6 +46,10 @@ static uint64_t held_value(const struct holder *h, uint64_t block)
     return (h->who & HELD_THREAD) | block;
 }
 
+/*
+ * Each store is release: its partners are sweep_blocks() and held_received(), which read what one
+ * killed between two of them has left.  An entry that names a block has the `into` of that block.
+ */
 static void held_fill(struct held *c, uint64_t value, uint64_t into)
 {
     atomic_store_explicit(&c->block, 0, memory_order_release);
@@ -82,6 +86,7 @@ static struct held *held_choose(struct member *m, uint64_t into)
 
     if (likely(free))
         return free;
+    /* release, for sweep_blocks(): it is set before the block is the member's (B3) */
     atomic_store_explicit(&m->held_overflow, 1, memory_order_release);
     for (unsigned i = 0; into && i < HELD_ENTRIES; i++) {
         if (held_is_spare(&m->held[i]))
@@ -146,7 +151,7 @@ static struct held *held_own(const struct holder *h, uint64_t block)
         if (held_block(&h->m->held[i]) == block)
             c = &h->m->held[i];
     }
-    if (c)
+    if (c) /* release, as in held_fill() */
         atomic_store_explicit(&c->block, held_value(h, block), memory_order_release);
     return c;
 }
@@ -166,7 +171,7 @@ void held_drop(const struct holder *h, uint64_t block)
 
     owner_enter(&h->m->held_lock, h->who);
     c = held_with(h->m, held_value(h, block));
-    if (c)
+    if (c) /* release, for sweep_blocks(): the block went before its entry (B3) */
         atomic_store_explicit(&c->block, 0, memory_order_release);
     owner_leave(&h->m->held_lock);
 }
@@ -177,7 +182,7 @@ void held_aim(const struct holder *h, uint64_t block, uint64_t into)
 
     owner_enter(&h->m->held_lock, h->who);
     c = held_own(h, block);
-    if (c)
+    if (c) /* release, for held_received(): the entry named the block before */
         atomic_store_explicit(&c->into, into, memory_order_release);
     owner_leave(&h->m->held_lock);
     if (!c && into)
