@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import pickle
 import queue as queues
-import signal
 import unittest
 
 import children
