@@ -489,16 +489,16 @@ class Engine:
         if os.getpid() != self.pid:
             return
         self.ending = self.stopped = True
-        helper.remove(self)
         held = False
         try:
+            helper.remove(self)
             held = self.lead.acquire(timeout=1)  # its leader may be in a callback that goes on
             for w in list(self.workers):  # which may bury one meanwhile
                 if w.exitcode is None:
                     w.terminate()
-                    # a stopped one ends only then; a user's class may have no pid
-                    with contextlib.suppress(ProcessLookupError, AttributeError):
-                        os.kill(w.pid, signal.SIGCONT)
+                    # a stopped one ends only then; a user's class may have no Popen
+                    with contextlib.suppress(AttributeError):
+                        w._popen._send_signal(signal.SIGCONT)
             deadline = time.monotonic() + KILL_AFTER
             for w in list(self.workers):
                 sentinel = getattr(w, 'sentinel', None)
@@ -506,10 +506,18 @@ class Engine:
                 if sentinel is not None and not connection.wait([sentinel], left):
                     w.kill()
                 w.join()
-        finally:  # Ctrl-C too: there is no second terminate()
+        except BaseException:  # Ctrl-C: nobody else ends those that SIGTERM does not
+            self.kill_workers()
+            raise
+        finally:  # then, too: there is no second terminate()
             self.breaks(self.error or RuntimeError('the pool was terminated before this was done'))
             if held:
                 self.lead.release()
+
+    def kill_workers(self):
+        for w in list(self.workers):
+            with contextlib.suppress(AttributeError):
+                w.kill()
 
 
 class _Ended:

@@ -19,9 +19,11 @@ have ended, and its exit code is 255.
 """
 
 import contextlib
+import errno
 import io
 import os
 import pickle
+import signal
 import socket
 import struct
 import threading
@@ -172,5 +174,20 @@ class Popen(popen_forkserver.Popen):
         return self.returncode
 
     def _send_signal(self, sig):
-        if self.poll() is None:  # until that is told the pid is its own
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except OSError as e:
+            if e.errno not in (errno.ESRCH, errno.EINVAL):  # EINVAL: a thread of others has it now
+                self._send_without_pidfd(sig)
+            return
+        try:
+            # until its end is told the pid is its own, and so it was when that was opened
+            if self.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, sig)
+        finally:
+            os.close(pidfd)
+
+    def _send_without_pidfd(self, sig):
+        if self.poll() is None:
             super()._send_signal(sig)

@@ -746,6 +746,18 @@ class PoolTest(unittest.TestCase):
         self.assertRaisesRegex(RuntimeError, 'terminated', result.get, 60)
         pool._pool[0].join()
 
+    def test_ctrl_c_in_terminate_leaves_no_worker_that_ignores_sigterm(self):
+        for method in children.METHODS:
+            pool = piu.get_context(method).Pool(2, signal.signal, (signal.SIGTERM, signal.SIG_IGN))
+            pool.map(square, [1, 2], 1)
+            workers = list(pool._pool)
+            with mock.patch.object(workers[0], 'join', side_effect=KeyboardInterrupt), \
+                    mock.patch.object(piu._engine, 'KILL_AFTER', 0.01):
+                self.assertRaises(KeyboardInterrupt, pool.terminate)
+            for worker in workers:
+                worker.join(30)
+                self.assertEqual(worker.exitcode, -signal.SIGKILL)
+
     def test_threads_that_fork_at_once(self):
         called = threading.Event()
 

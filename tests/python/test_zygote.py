@@ -1,5 +1,6 @@
 """The start method "forkserver": children of the zygote, its end, and the stdlib's own server."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import textwrap
 import threading
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import children
 import piu
@@ -109,6 +111,32 @@ class ZygoteTest(unittest.TestCase):
             getattr(process, way)()
             process.join()
             self.assertEqual(process.exitcode, code)
+
+    def test_a_signal_does_not_reach_who_has_the_pid_when_the_child_has_ended(self):
+        def poll(*args):
+            code = polls(*args)
+            popen.pid = stranger.pid  # from here on that one's
+            return code
+
+        with subprocess.Popen(['sleep', '60']) as stranger:
+            process = context.Process(target=signal.pause)
+            process.start()
+            popen, pid = process._popen, process.pid
+            polls = popen.poll
+            with mock.patch.object(popen, 'poll', poll):
+                process.kill()
+            popen.pid = pid
+            process.join(30)
+            stranger.terminate()
+            self.assertEqual((process.exitcode, stranger.wait()), (-signal.SIGKILL, -signal.SIGTERM))
+
+    def test_without_pidfds_signals_reach_the_child_too(self):
+        with mock.patch('os.pidfd_open', side_effect=OSError(errno.ENOSYS, 'no such call')):
+            process = context.Process(target=signal.pause)
+            process.start()
+            process.kill()
+            process.join(30)
+        self.assertEqual(process.exitcode, -signal.SIGKILL)
 
     def test_all_children_come_from_one_process_which_is_no_fork_of_this(self):
         first = zygote_pid()
