@@ -119,11 +119,20 @@ static bool write_items(struct writer *w, unsigned char format, PyObject *sequen
     return i == count;
 }
 
+static bool is_text(PyObject *object)
+{
+#if PY_VERSION_HEX < 0x030c0000 /* one that C made the old way may have no kind yet */
+    if (PyUnicode_CheckExact(object) && !PyUnicode_IS_READY(object))
+        return false;
+#endif
+    return PyUnicode_CheckExact(object);
+}
+
 static bool write_object(struct writer *w, PyObject *object, int depth)
 {
     if (write_number(w, object))
         return true;
-    if (PyUnicode_CheckExact(object))
+    if (is_text(object))
         write_text(w, object);
     else if (PyBytes_CheckExact(object))
         write_data(w, object);

@@ -1,5 +1,6 @@
 """Queue, JoinableQueue, SimpleQueue: the stdlib's semantics, what arrives, and deaths."""
 
+import ctypes
 import mmap
 import os
 import pickle
@@ -215,6 +216,20 @@ class ObjectsTest(unittest.TestCase):
                 got = queue.get()
                 self.assertEqual(got, thing)
                 self.assertIs(type(got), type(thing))
+
+    @unittest.skipIf(sys.version_info >= (3, 12), 'has no such strings')
+    def test_a_string_that_c_made_the_old_way_arrives(self):
+        """It has no kind yet: such as PyUnicode_FromUnicode(NULL, size) gives."""
+        make, place = ctypes.pythonapi.PyUnicode_FromUnicode, ctypes.pythonapi.PyUnicode_AsUnicode
+        make.argtypes, make.restype = (ctypes.c_void_p, ctypes.c_ssize_t), ctypes.py_object
+        place.argtypes, place.restype = (ctypes.py_object,), ctypes.c_void_p
+        queue, (connection, other) = piu.SimpleQueue(), piu.Pipe()
+        for put, get in (queue.put, queue.get), (connection.send, other.recv):
+            for within in lambda text: text, lambda text: (1, text), lambda text: {text: text}:
+                text, letters = make(None, 3), ctypes.create_unicode_buffer('a€c', 3)
+                ctypes.memmove(place(text), letters, ctypes.sizeof(letters))
+                put(within(text))
+                self.assertEqual(get(), within('a€c'))
 
     def test_what_is_in_an_object_twice_is_one_object_there(self):
         queue, inner, circle = piu.Queue(), [1], []
