@@ -333,10 +333,15 @@ class Engine:
         result, i = found
         if result._job in self.cache:
             if isinstance(result, _Iterates):
-                self.later(lambda: result._set(i, obj))
-            else:
-                result._set(i, obj)
+                return self.later(lambda: self.iterate(number, obj))
+            result._set(i, obj)
         self.pending.pop(number, None)
+
+    def iterate(self, number, obj):
+        """By the helper; once, though Ctrl-C may have had it noted twice."""
+        task = self.pending.pop(number, None)
+        if task is not None and task[0]._job in self.cache:
+            task[0]._set(task[1], obj)
 
     def again(self, number):
         """Its worker died: what a seat names it had begun, which is seen to when it is reaped."""

@@ -1,6 +1,8 @@
 """Results: the stdlib's classes, filled by the engine of a Pool."""
 
+import contextlib
 import threading
+import time
 import traceback
 from collections import deque
 
@@ -134,35 +136,89 @@ class MapResult(_Waits, stock.MapResult):
 
 
 class _Iterates:
-    """Settled by the helper alone, which gets no signals: its steps cannot be cut off."""
+    """Filled by the helper alone, which gets no signals: its steps cannot be cut off.  Without the
+    stdlib's Condition: Ctrl-C in its Python would leave its lock held, and the helper waiting."""
 
     _eager = True
+    _failed = False
 
     def __init__(self, pool):
         self._room = threading.Semaphore(AHEAD)
+        self._turns = []  # locks, each released to wake the thread that waits for it
         super().__init__(pool)
+
+    def next(self, timeout=None):
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            over = self._is_over()  # first: then what is there is all
+            try:
+                success, value = self._items.popleft()
+            except IndexError:
+                if over:
+                    raise StopIteration from None
+            else:
+                if success:
+                    return value
+                raise value
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise stock.TimeoutError
+            self._await_turn(-1 if left is None else min(left, threading.TIMEOUT_MAX))
+
+    __next__ = next
+
+    def _await_turn(self, left):
+        turn = threading.Lock()
+        turn.acquire()
+        self._turns.append(turn)
+        try:
+            if not self._items and not self._is_over():
+                turn.acquire(True, left)
+        finally:
+            with contextlib.suppress(ValueError):  # it was told
+                self._turns.remove(turn)
+
+    def _is_over(self):
+        return self._failed or self._index == self._length
+
+    def _tell(self):
+        if self._is_over():
+            self._cache.pop(self._job, None)
+            self._pool = None
+        with contextlib.suppress(IndexError):  # in one step: another thread may tell them too
+            while self._turns:
+                self._turns.pop().release()
 
     def _set(self, i, obj):
         self._room.release()
-        super()._set(i, obj)
+        self._put(i, obj)
+        self._tell()
+
+    def _set_length(self, length):
+        self._length = length
+        self._tell()
 
     def _fail(self, error):
-        with self._cond:
-            self._items.append((False, error))
-            self._length = self._index = self._index + 1
-            self._unsorted.clear()
-            self._cache.pop(self._job, None)
-            self._cond.notify_all()
-            self._pool = None
+        self._items.append((False, error))
+        self._failed = True
+        self._tell()
         self._room.release()
 
 
 class IMapIterator(_Iterates, stock.IMapIterator):
-    pass
+
+    def _put(self, i, obj):
+        self._unsorted[i] = obj
+        while self._index in self._unsorted:
+            self._items.append(self._unsorted.pop(self._index))
+            self._index += 1
 
 
 class IMapUnorderedIterator(_Iterates, stock.IMapUnorderedIterator):
-    pass
+
+    def _put(self, i, obj):
+        self._items.append(obj)
+        self._index += 1
 
 
 class ChunkedIterator:

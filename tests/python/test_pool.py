@@ -825,6 +825,54 @@ class PoolTest(unittest.TestCase):
             self.assertRaises(piu.WorkerLost, pool.apply, Nameless(), (die,))
             self.assertEqual(pool.apply(square, (3,)), 9)
 
+    def test_ctrl_c_in_next_does_not_stop_the_helper(self):
+        def enter(condition):
+            held = enters(condition)
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+            return held
+
+        enters, called = threading.Condition.__enter__, threading.Event()
+        with piu.Pool(1) as pool:
+            for imap in pool.imap, pool.imap_unordered:
+                results = imap(square, range(9))
+                with mock.patch('threading.Condition.__enter__', enter):
+                    try:
+                        next(results)
+                    except KeyboardInterrupt:
+                        pass
+                self.assertEqual(results.next(60), 1)
+            pool.apply_async(square, (2,), callback=lambda _: called.set())
+            self.assertTrue(called.wait(60))
+
+    def test_an_item_of_imap_that_is_settled_twice_comes_once(self):
+        """Ctrl-C came when the first time was noted."""
+        with piu.Pool(1) as pool:
+            later, cut = pool._engine.later, []
+
+            def noted(call):
+                later(call)
+                if not cut:
+                    cut.append(call)
+                    raise KeyboardInterrupt
+
+            for imap in pool.imap, pool.imap_unordered:
+                cut.clear()
+                with mock.patch.object(pool._engine, 'later', noted), \
+                        mock.patch('traceback.print_exc'):  # the helper settles it again
+                    self.assertEqual(list(imap(square, range(4))), [0, 1, 4, 9])
+
+    def test_several_threads_take_from_one_imap(self):
+        with piu.Pool(2) as pool:
+            for imap in pool.imap, pool.imap_unordered:
+                results, got = imap(square, (x for x in range(300))), []
+                threads = [threading.Thread(target=lambda: got.extend(results)) for _ in range(4)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                self.assertEqual(sorted(got), [x * x for x in range(300)])
+
     def test_ctrl_c_when_it_has_just_begun_to_lead(self):
         with piu.Pool(1) as pool:
             with mock.patch.object(pool._engine, 'lead_until', side_effect=KeyboardInterrupt):
