@@ -2,7 +2,15 @@
 
 #include "errors.h"
 
-#define LEFT_AFTER PIU_SEC(1)
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LEFT_AFTER  PIU_SEC(1)
+#define HOLDER_SIZE 64
+#define ENDS_WITHIN 20 /* ms */
 
 static int argument_take(PyObject *name, PyObject *value, PyObject **block,
                          PyObject **timeout)
@@ -55,23 +63,62 @@ static int timeout_of(PyObject *const *arguments, Py_ssize_t count, PyObject *na
     return 0;
 }
 
-int acquire_news(struct lock_object *self, const char *what)
+/* ---- What is told of a holder ------------------------------------------------------- */
+
+/* The core knows of an end that comes, a moment before the kernel tells it of the process. */
+static bool has_ended(pid_t pid)
 {
-    self->owner_died++;
-    return PyErr_WarnFormat(
-        self->shared.state->owner_died_warning, 1,
-        "the last holder of this %s was killed: what it guards may be "
-        "half done",
-        what);
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd ends = {.fd = fd, .events = POLLIN};
+    bool ended;
+
+    if (fd < 0)
+        return errno == ESRCH;
+    Py_BEGIN_ALLOW_THREADS
+    ended = poll(&ends, 1, ENDS_WITHIN) == 1;
+    Py_END_ALLOW_THREADS
+    close(fd);
+    return ended;
 }
 
-static int warn_left(struct lock_object *self, const char *what)
+/* Who it was and what ended it, as far as that can be told; one that lives was not the last. */
+static void holder_text(pid_t pid, char *ret, size_t size)
 {
+    siginfo_t how = {0};
+
+    if (pid == 0 || !has_ended(pid))
+        snprintf(ret, size, "a process");
+    else if (waitid(P_PID, (id_t)pid, &how, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+             how.si_pid == 0 || how.si_code == CLD_EXITED)
+        /* another's child, or reaped, or ended by itself */
+        snprintf(ret, size, "pid %d", (int)pid);
+    else
+        snprintf(ret, size, "pid %d (killed by signal %d)", (int)pid, how.si_status);
+}
+
+int acquire_news(struct lock_object *self, const char *what, pid_t owner)
+{
+    char holder[HOLDER_SIZE];
+
+    self->owner_died++;
+    holder_text(owner, holder, sizeof(holder));
+    return PyErr_WarnFormat(
+        self->shared.state->owner_died_warning, 1,
+        "%s died while it held this %s, which is yours now: check what it guards, that may be "
+        "half done (owner_died counts such deaths)",
+        holder, what);
+}
+
+static int warn_left(struct lock_object *self, pid_t owner)
+{
+    char holder[HOLDER_SIZE];
+
+    holder_text(owner, holder, sizeof(holder));
     return PyErr_WarnFormat(
         self->shared.state->lock_left_warning, 1,
-        "the holder of this %s has ended without releasing it: it waits "
-        "until somebody does",
-        what);
+        "%s ended without releasing this %s: acquire() waits %s (a `with` block would have "
+        "released it)",
+        holder, self->calls->what, self->calls->when_left);
 }
 
 /* ---- Acquire ------------------------------------------------------------------------ */
@@ -82,7 +129,8 @@ static void *object_of(const struct lock_object *self)
 }
 
 /* That is told once to each that waits, after a second. */
-static int wait_for_it(struct lock_object *self, wait_call *call, int64_t timeout)
+static int wait_for_it(struct lock_object *self, wait_call *call, int64_t timeout,
+                       pid_t *owner)
 {
     const struct acquire_calls *calls = self->calls;
     int r;
@@ -92,8 +140,9 @@ static int wait_for_it(struct lock_object *self, wait_call *call, int64_t timeou
     r = wait_spinning(call, object_of(self), LEFT_AFTER);
     if (r != -ETIMEDOUT)
         return r;
-    if (calls->is_left(object_of(self)) && warn_left(self, calls->what) < 0)
+    if (calls->is_left(object_of(self)) && warn_left(self, *owner) < 0)
         return -EINTR;
+    *owner = calls->owner(object_of(self)); /* a second later it may be another one */
     return wait_in_slices(call, object_of(self),
                           timeout == PIU_FOREVER ? timeout : timeout - LEFT_AFTER);
 }
@@ -101,17 +150,18 @@ static int wait_for_it(struct lock_object *self, wait_call *call, int64_t timeou
 /* True, False, or NULL with an exception: then it is not held. */
 static PyObject *acquire(struct lock_object *self, wait_call *call, int64_t timeout)
 {
+    pid_t owner = self->calls->owner ? self->calls->owner(object_of(self)) : 0;
     int r = call(object_of(self), PIU_NOW);
 
     if (r == -ETIMEDOUT && timeout > 0)
-        r = wait_for_it(self, call, timeout);
+        r = wait_for_it(self, call, timeout, &owner);
     if (r == 0)
         Py_RETURN_TRUE;
     if (r == -ETIMEDOUT)
         Py_RETURN_FALSE;
     if (r < 0)
         return error_raise(self->calls->name, r);
-    if (acquire_news(self, self->calls->what) < 0) {
+    if (acquire_news(self, self->calls->what, owner) < 0) {
         self->calls->release(object_of(self)); /* raised: not held */
         return NULL;
     }

@@ -14,7 +14,10 @@ struct acquire_calls {
     /* by `with`: from one block and its end */
     wait_call *enter;
     int (*leave)(void *object);
-    bool (*is_left)(void *object); /* its holder left; NULL: nobody holds it alone */
+    /* of what is held by one alone; else NULL */
+    pid_t (*owner)(void *object);  /* 0: it is free, or nobody knows */
+    bool (*is_left)(void *object); /* its holder left */
+    const char *when_left;         /* how long acquire() waits then */
     /* what release() says where there is nothing to release, and the exception */
     int refusal;
     PyObject **exception;
@@ -52,8 +55,11 @@ PyObject *acquire_exit(PyObject *self, PyObject *const *arguments, Py_ssize_t co
         ENTRY("__enter__", acquire_enter, METH_NOARGS, "acquire()"),     \
         ENTRY("__exit__", acquire_exit, METH_FASTCALL, "release()")
 
-/* OWNER_DIED was the news: counts and warns.  -1: the warning is an error. */
-int acquire_news(struct lock_object *self, const char *what);
+/*
+ * OWNER_DIED was the news: counts and warns.  `owner`: who was seen holding it before; 0: nobody
+ * was.  -1: the warning is an error.
+ */
+int acquire_news(struct lock_object *self, const char *what, pid_t owner);
 
 /* For the getters of owner_died. */
 PyObject *owner_died_get(PyObject *self, void *closure);

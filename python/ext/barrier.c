@@ -48,6 +48,20 @@ static int act(struct piu_barrier *b, PyObject *action)
     return piu_barrier_release(b);
 }
 
+/* Why, as far as it is known: the core keeps no more than that it is broken. */
+static PyObject *raise_broken(struct shared_object *self, int r)
+{
+    const char *why = "it was reset while this party waited";
+
+    if (r == -ETIMEDOUT)
+        why = "this party's timeout passed before all had come; reset() makes it whole";
+    else if (piu_barrier_is_broken(self->hold.object))
+        why = "a party died, ran out of time, failed in the action, or aborted it; "
+              "reset() makes it whole";
+    PyErr_SetString(self->state->broken_barrier_error, why);
+    return NULL;
+}
+
 static PyObject *barrier_wait(PyObject *self, PyObject *arguments, PyObject *keywords)
 {
     static char *names[] = {"timeout", "action", NULL};
@@ -68,10 +82,8 @@ static PyObject *barrier_wait(PyObject *self, PyObject *arguments, PyObject *key
         r = act(barrier_of(self), action);
     if (r == -EINTR && acts) /* raised by the action, or by a signal's handler */
         piu_barrier_abort(barrier_of(self));
-    if (r == -ENOTRECOVERABLE || r == -ETIMEDOUT) {
-        PyErr_SetNone(s->state->broken_barrier_error);
-        return NULL;
-    }
+    if (r == -ENOTRECOVERABLE || r == -ETIMEDOUT)
+        return raise_broken(s, r);
     return r < 0 ? error_raise(WHAT, r) : PyLong_FromUnsignedLong(index);
 }
 

@@ -57,7 +57,7 @@ static PyObject *condition_wait(PyObject *self, PyObject *arguments, PyObject *k
     r = wait_in_slices(call_wait, c, ns);
     if (r < 0 && r != -ETIMEDOUT)
         return error_raise(WHAT, r);
-    if (r > 0 && acquire_news((struct lock_object *)c->lock, "condition's lock") < 0)
+    if (r > 0 && acquire_news((struct lock_object *)c->lock, "condition's lock", 0) < 0)
         return NULL;
     return PyBool_FromLong(r >= 0);
 }

@@ -18,6 +18,11 @@ static int call_release(void *object)
     return piu_lock_release(object);
 }
 
+static pid_t call_owner(void *object)
+{
+    return piu_lock_owner(object);
+}
+
 static bool call_is_left(void *object)
 {
     return piu_lock_is_locked(object) && piu_lock_owner(object) == 0;
@@ -30,7 +35,9 @@ static const struct acquire_calls calls = {
     .release = call_release,
     .enter = call_acquire,
     .leave = call_release,
+    .owner = call_owner,
     .is_left = call_is_left,
+    .when_left = "until some process calls release()",
     .refusal = -EPERM,
     .exception = &PyExc_ValueError,
     .text = "semaphore or lock released too many times",

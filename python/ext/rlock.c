@@ -18,6 +18,11 @@ static int call_release(void *object)
     return piu_rlock_release(object);
 }
 
+static pid_t call_owner(void *object)
+{
+    return piu_rlock_owner(object);
+}
+
 static bool call_is_left(void *object)
 {
     return piu_rlock_is_locked(object) && piu_rlock_owner(object) == 0;
@@ -30,7 +35,9 @@ static const struct acquire_calls calls = {
     .release = call_release,
     .enter = call_acquire,
     .leave = call_release,
+    .owner = call_owner,
     .is_left = call_is_left,
+    .when_left = "for ever: nobody else can release it",
     .refusal = -EPERM,
     .exception = &PyExc_AssertionError,
     .text = "attempt to release recursive lock not owned by thread",

@@ -7,7 +7,7 @@ import sys
 import threading
 import unittest
 import warnings
-from multiprocessing import synchronize as stock
+from multiprocessing import connection, synchronize as stock
 
 import children
 import piu
@@ -233,12 +233,46 @@ class DeathTest(unittest.TestCase):
         self.assertEqual(queue.get(), (True, ['OwnerDiedWarning']))
         waiter.join()
 
+    def test_the_warning_names_who_died_and_of_what(self):
+        context = piu.get_context('fork')
+        for lock in context.Lock(), context.RLock():
+            for waits in False, True:  # for one that holds it; or it is dead already
+                held = context.Event()
+                holder = context.Process(target=hold_for_ever, args=(lock, held))
+                holder.start()
+                held.wait()
+                killer = threading.Thread(target=self.kill_when_waited_for, args=(holder, waits))
+                killer.start()
+                if not waits:
+                    killer.join()
+                with self.assertWarnsRegex(
+                        piu.OwnerDiedWarning,
+                        fr'^pid {holder.pid} \(killed by signal 9\) died while it held this lock.*check'):
+                    self.assertTrue(lock.acquire())
+                killer.join()
+                holder.join()
+                lock.release()
+
+    def kill_when_waited_for(self, holder, waits):
+        if waits:
+            children.wait_until_asleep(os.getpid())
+        holder.kill()
+        connection.wait([holder.sentinel])
+
+    def test_who_died_is_not_guessed(self):
+        context = piu.get_context('fork')
+        lock = context.Lock()
+        children.run(context, children.call, hold, lock)
+        lock.release()  # by another: that a holder died is all that is kept
+        with self.assertWarnsRegex(piu.OwnerDiedWarning, '^a process died while it held this lock'):
+            self.assertTrue(lock.acquire())
+
     def test_the_lock_of_one_that_left_stays_locked_and_waiters_are_told(self):
         context = piu.get_context('fork')
         lock = context.Lock()
         self.assertEqual(children.run(context, hold, lock), 0)
         self.assertFalse(lock.acquire(False))
-        with self.assertWarns(piu.LockLeftWarning):
+        with self.assertWarnsRegex(piu.LockLeftWarning, 'ended without releasing this lock.*calls release'):
             self.assertFalse(lock.acquire(timeout=1.2))
         lock.release()
         self.assertTrue(lock.acquire(False))

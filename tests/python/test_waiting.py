@@ -164,6 +164,20 @@ class BarrierTest(unittest.TestCase):
             barrier.wait()
         self.assertTrue(barrier.broken)
 
+    def test_broken_says_why(self):
+        barrier = piu.Barrier(2)
+        self.assertRaisesRegex(threading.BrokenBarrierError, 'timeout passed.*reset', barrier.wait, 0)
+        self.assertRaisesRegex(threading.BrokenBarrierError, 'a party died, .*reset', barrier.wait)
+        barrier.reset()
+        said = queue.SimpleQueue()
+        thread = threading.Thread(target=lambda: said.put(self.assertRaisesRegex(
+            threading.BrokenBarrierError, 'was reset while', barrier.wait)))
+        thread.start()
+        children.wait_until(lambda: barrier.n_waiting == 1)
+        barrier.reset()
+        thread.join()
+        self.assertIsNone(said.get_nowait())
+
     def test_out_of_time_also_while_signals_come(self):
         handler = signal.signal(signal.SIGALRM, lambda *_: None)
         signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
