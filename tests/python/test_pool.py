@@ -940,6 +940,23 @@ class PoolTest(unittest.TestCase):
         pool.close()
         pool.join()
 
+    def test_ctrl_c_in_an_imap_shows_one_trace(self):
+        over = threading.Event()
+
+        def interrupts():
+            children.wait_until_asleep(os.getpid())
+            os.kill(os.getpid(), signal.SIGINT)
+            over.wait()
+            yield from ()
+
+        with piu.Pool(1) as pool:
+            for size in 1, 2:
+                over.clear()
+                with self.assertRaises(KeyboardInterrupt) as caught:
+                    list(pool.imap(square, interrupts(), size))
+                self.assertIsNone(caught.exception.__context__)
+                over.set()
+
     def test_an_input_that_exits_is_told_by_next(self):
         def numbers():
             yield 2
