@@ -85,8 +85,9 @@ class Engine:
         number = self.take_numbers(1)
         task = self.pending[number] = result, i, (_piu.TASK_CALL, function, args, kwds)
         try:
-            if type(args) is not tuple:
-                task = self.pending[number] = result, i, (_piu.TASK_CALL, function, tuple(args), kwds)
+            if type(args) is not tuple or type(kwds) is not dict:
+                task = self.pending[number] = result, i, (
+                    _piu.TASK_CALL, function, tuple(args), {**kwds})
             self.send(number, task[2])
         except Exception as e:
             self.refuse(number, e)

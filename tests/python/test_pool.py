@@ -1,5 +1,6 @@
 """Pool: the stdlib's results, and an end to each task whatever happens to its worker."""
 
+import collections
 import functools
 import gc
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 import unittest
 from multiprocessing import connection, pool as stock
 from unittest import mock
@@ -204,6 +206,15 @@ class PoolTest(unittest.TestCase):
                 self.assertEqual(sorted(queue.get() for _ in range(4)), [0, 1, 2, 3])
                 with back[0]:
                     self.assertFalse(lock.acquire(False))
+
+    def test_keywords_may_be_any_mapping(self):
+        with piu.Pool(1) as pool:
+            for mapping in ({'a': 1}, collections.ChainMap({'a': 1}),
+                            collections.UserDict(a=1), types.MappingProxyType({'a': 1})):
+                self.assertEqual(pool.apply(dict, (), mapping), {'a': 1})
+            for other in [1], None:
+                with self.assertRaises(TypeError):
+                    pool.apply(dict, (), other)
 
     def test_a_function_that_looks_at_all_objects_finds_whole_ones(self):
         with piu.Pool(1) as pool:
