@@ -117,7 +117,7 @@ int block_new_lasting(enum block_purpose purpose, void **ret)
 
 int block_new_family(size_t size, void **ret)
 {
-    void *block = NULL; /* an optimizing gcc does not see that r >= 0 means that it is set */
+    void *block = NULL;
     bool clean;
     int r = new_with(size, BLOCK_SCRATCH, NULL, &block, &clean);
 

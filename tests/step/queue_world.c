@@ -217,7 +217,7 @@ static bool chunk_has_room(const struct world *w, size_t size)
 {
     struct chunk *c = queue_chunk(atomic_load(&w->q->put_chunk));
 
-    return place_of(atomic_load(&c->tail)) + 1 + units_of(size) <= c->capacity;
+    return c && place_of(atomic_load(&c->tail)) + 1 + units_of(size) <= c->capacity;
 }
 
 void last_chunk_full(void *world)
