@@ -31,13 +31,19 @@ static int assert_held(const struct condition_object *c, const char *message)
     return held ? 0 : -1;
 }
 
+/* As it was when the wait began: __init__() may bring another lock meanwhile. */
+struct waiting {
+    struct piu_condition *condition;
+    void *lock;
+    bool recursive;
+};
+
 static int call_wait(void *argument, int64_t timeout)
 {
-    struct condition_object *c = argument;
+    const struct waiting *w = argument;
 
-    return c->recursive
-               ? piu_condition_wait_rlock(c->shared.hold.object, lock_memory(c), timeout)
-               : piu_condition_wait(c->shared.hold.object, lock_memory(c), timeout);
+    return w->recursive ? piu_condition_wait_rlock(w->condition, w->lock, timeout)
+                        : piu_condition_wait(w->condition, w->lock, timeout);
 }
 
 /* ---- Methods ------------------------------------------------------------------------------ */
@@ -46,7 +52,8 @@ static PyObject *condition_wait(PyObject *self, PyObject *arguments, PyObject *k
 {
     static char *names[] = {"timeout", NULL};
     struct condition_object *c = condition_of(self);
-    PyObject *timeout = NULL;
+    PyObject *timeout = NULL, *lock;
+    struct waiting w;
     int64_t ns;
     int r;
 
@@ -54,11 +61,14 @@ static PyObject *condition_wait(PyObject *self, PyObject *arguments, PyObject *k
         timeout_from(timeout, &ns) < 0 ||
         assert_held(c, "must acquire() condition before using wait()") < 0)
         return NULL;
-    r = wait_in_slices(call_wait, c, ns);
+    lock = Py_NewRef(c->lock);
+    w = (struct waiting){c->shared.hold.object, lock_memory(c), c->recursive};
+    r = wait_in_slices(call_wait, &w, ns);
+    if (r > 0 && acquire_news((struct lock_object *)lock, "condition's lock", 0) < 0)
+        r = -EINTR;
+    Py_DECREF(lock);
     if (r < 0 && r != -ETIMEDOUT)
         return error_raise(WHAT, r);
-    if (r > 0 && acquire_news((struct lock_object *)c->lock, "condition's lock", 0) < 0)
-        return NULL;
     return PyBool_FromLong(r >= 0);
 }
 

@@ -5,6 +5,7 @@ import queue
 import signal
 import threading
 import unittest
+import weakref
 
 import children
 import piu
@@ -51,6 +52,27 @@ class ConditionTest(unittest.TestCase):
                 condition.notify()
             with self.assertRaisesRegex(AssertionError, 'lock is not owned'):
                 condition.notify_all()
+
+    def test_a_wait_keeps_the_lock_that_it_began_with(self):
+        lock = piu.Lock()
+        condition, known = piu.Condition(lock), weakref.ref(lock)
+
+        def exchange(*_):
+            condition.__init__(piu.RLock())
+
+        def signal_who_waits():
+            children.wait_until(condition._waiting)
+            os.kill(os.getpid(), signal.SIGALRM)
+
+        before = signal.signal(signal.SIGALRM, exchange)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        lock.acquire()
+        del lock
+        thread = threading.Thread(target=signal_who_waits)
+        thread.start()
+        self.assertFalse(condition.wait(0.5))
+        thread.join()
+        self.assertIsNone(known())
 
     def test_out_of_time_is_false_and_the_lock_is_held(self):
         condition = piu.Condition()
