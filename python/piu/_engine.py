@@ -361,7 +361,7 @@ class Engine:
 
     def drop(self, result):
         """Its submission was cut off: what is in of it is done for nobody."""
-        self.cache.pop(result._job, None)
+        self.cache.pop(getattr(result, '_job', None), None)
         self.stop_feeding(result)
         if result in list(self.maps.values()):
             self.forget(result)

@@ -85,8 +85,9 @@ class Pool(stock.Pool):
         return self._apply(func, args, kwds, callback, error_callback)
 
     def _apply(self, func, args, kwds, callback=None, error_callback=None):
-        result = AsyncResult(self, callback, error_callback)
-        try:
+        result = AsyncResult.__new__(AsyncResult)
+        try:  # from here on: join() waits for it as soon as it is made
+            result.__init__(self, callback, error_callback)
             self._engine.submit(result, 0, func, args, kwds)
         except BaseException:
             self._engine.drop(result)
@@ -118,13 +119,14 @@ class Pool(stock.Pool):
         chunksize = min(operator.index(chunksize), len(items))
         if helped:
             self._engine.start_helper()
-        result = MapResult(self, chunksize, items, callback, error_callback)
-        if chunksize > 0:
-            try:
+        result = MapResult.__new__(MapResult)
+        try:
+            result.__init__(self, chunksize, items, callback, error_callback)
+            if chunksize > 0:
                 self._engine.submit_chunks(result, kind, func)
-            except BaseException:
-                self._engine.drop(result)
-                raise
+        except BaseException:
+            self._engine.drop(result)
+            raise
         return result
 
     def imap(self, func, iterable, chunksize=1):
@@ -139,19 +141,20 @@ class Pool(stock.Pool):
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize!r}")
         self._engine.start_helper()
-        result = kind(self)
         at_once = isinstance(iterable, (list, tuple, range))
         function, items = func, iterable if at_once else _raising_exceptions(iterable)
         if chunksize > 1:
             function, items = mapstar, stock.Pool._get_tasks(func, items, chunksize)
-        generation = self._guarded_task_generation(result._job, function, items)
+        result = kind.__new__(kind)
         try:
+            result.__init__(self)
+            generation = self._guarded_task_generation(result._job, function, items)
             if at_once:
                 _feed(self._engine, result, generation, False)
             else:
                 without_signals(quiet_thread(
                     _feed, (self._engine, result, generation, True), 'piu pool input').start)
-        except BaseException:  # else join() would wait for it
+        except BaseException:
             self._engine.drop(result)
             raise
         return result if chunksize == 1 else ChunkedIterator(result)

@@ -517,6 +517,23 @@ class PoolTest(unittest.TestCase):
         pool.close()
         pool.join()
 
+    def test_ctrl_c_when_a_result_has_just_been_made_leaves_nothing_that_join_waits_for(self):
+        def made(result, *args):
+            init(result, *args)
+            raise KeyboardInterrupt
+
+        for name, call in (('MapResult', lambda: pool.map(square, [1, 2])),
+                           ('AsyncResult', lambda: pool.apply_async(square, (1,))),
+                           ('IMapIterator', lambda: pool.imap(square, [1, 2])),
+                           ('IMapUnorderedIterator', lambda: pool.imap_unordered(square, iter([1])))):
+            pool, kind = piu.Pool(1), getattr(piu.pool, name)
+            init = kind.__init__
+            with mock.patch.object(kind, '__init__', made):
+                self.assertRaises(KeyboardInterrupt, call)
+            self.assertEqual(pool._cache, {})
+            pool.close()
+            pool.join()
+
     def test_none_is_not_a_function(self):
         with piu.Pool(1) as pool:
             for call in pool.map, pool.apply:
@@ -729,10 +746,10 @@ class PoolTest(unittest.TestCase):
 
         def late(*args):
             pool.terminate()
-            return made(*args)
+            return init(*args)
 
-        made = piu.pool.AsyncResult
-        with mock.patch.object(piu.pool, 'AsyncResult', late):
+        init = piu.pool.AsyncResult.__init__
+        with mock.patch.object(piu.pool.AsyncResult, '__init__', late):
             result = pool.apply_async(square, (1,))
         self.assertRaisesRegex(RuntimeError, 'terminated', result.get, 60)
 
@@ -741,10 +758,10 @@ class PoolTest(unittest.TestCase):
 
         def late(*args):
             pool.terminate()
-            return made(*args)
+            return init(*args)
 
-        made = piu.pool.IMapIterator
-        with mock.patch.object(piu.pool, 'IMapIterator', late):
+        init = piu.pool.IMapIterator.__init__
+        with mock.patch.object(piu.pool.IMapIterator, '__init__', late):
             result = pool.imap(square, [1])
         self.assertRaisesRegex(RuntimeError, 'terminated', result.next, 60)
 
