@@ -43,7 +43,8 @@ int handle_from_bytes(struct piu_hold *ret, const char *what, PyObject *bytes)
         PyErr_Format(
             PyExc_ReferenceError,
             "%s: it is of another family: this process made objects of piu before "
-            "it was told of its starter's, and can use those alone",
+            "it was told of its starter's, and can use those alone; let it unpickle what "
+            "it is sent before it makes any",
             what);
     else if (r < 0)
         error_raise(what, r);

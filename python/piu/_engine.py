@@ -445,6 +445,7 @@ class Engine:
                     if at_first:
                         raise
                     if not self.workers:
+                        e.add_note('The pool has no workers left, and could not start another.')
                         self.breaks(e)
                     self.next_look = time.monotonic() + LOOK_OFTEN
                     return
@@ -480,7 +481,7 @@ class Engine:
     def join(self):
         self.check_process()
         if helper.is_current():  # it would wait for the callback that it is in
-            raise RuntimeError('cannot join a pool in a callback')
+            raise RuntimeError('a callback cannot join a pool: it would wait for itself')
         while self.cache and not self.stopped:
             result = next(iter(list(self.cache.values())), None)
             if result is not None:

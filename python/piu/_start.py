@@ -47,7 +47,7 @@ class Family:
     def __reduce__(self):
         popen = context.get_spawning_popen()
         if popen is None:
-            raise RuntimeError('the family can only be sent to a child that is being started')
+            raise RuntimeError('what a new process is told of piu can only be pickled while that process is started')
         text, descriptor = _piu._family()
         duplicate = popen.__dict__.get('_piu_descriptor')
         if duplicate is None:

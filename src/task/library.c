@@ -103,7 +103,7 @@ static const struct {
     {-ENODATA, "that was all"},
     {-ENOENT, "there is no such file or program"},
     {-ENOEXEC, "the function's code is not to be found there, or it is no program"},
-    {-ENOMEM, "out of memory"},
+    {-ENOMEM, "out of memory, or of address space (ulimit -v)"},
     {-ENOSPC, "the family has as many members as it can"},
     {-ENOSYS,
      "the system call pidfd_open is forbidden here (by a container's seccomp filter?): "

@@ -1,6 +1,7 @@
 """Pool: the stdlib's results, and an end to each task whatever happens to its worker."""
 
 import collections
+import errno
 import functools
 import gc
 import os
@@ -456,6 +457,16 @@ class PoolTest(unittest.TestCase):
                 with self.assertRaisesRegex(
                         piu.WorkerLost, f'^{said}.*, is lost: its worker .*, pid \\d+, was killed by SIGKILL'):
                     call()
+
+    def test_why_no_worker_could_be_started_is_told_with_what_that_means(self):
+        pool = piu.get_context('fork').Pool(1)
+        pool._pool[0].kill()
+        connection.wait([pool._pool[0].sentinel])
+        with mock.patch('os.fork', side_effect=BlockingIOError(errno.EAGAIN, 'no more processes')):
+            with self.assertRaises(BlockingIOError) as caught:
+                pool.apply(square, (1,))
+        self.assertIn('no workers left', str(caught.exception.__notes__))
+        pool.terminate()
 
     def test_killed_idle_nobody_notices(self):
         with piu.Pool(2) as pool:
