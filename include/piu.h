@@ -413,7 +413,8 @@ int piu_barrier_wait(struct piu_barrier *b, unsigned *ret_index, int64_t timeout
 /*
  * The same, but the last to come is told PIU_LAST while the others wait on: it does what is to be
  * done once, and then lets them go by release(), in the same thread.  If it ends before, the
- * barrier breaks.  Who comes meanwhile waits for them to go, and then for the next ones.
+ * barrier breaks.  Who comes meanwhile waits for them to go, and then for the next ones.  A timeout
+ * is for all to come: nobody's time runs while one acts.
  *     -EDEADLK  also: the caller is the one that was told PIU_LAST
  *     -EINTR    while another acts the caller's place is kept: it calls again, or aborts
  * release(): -ENOTRECOVERABLE if it broke or was reset meanwhile.
