@@ -37,6 +37,8 @@ def loses_a_worker(method):
     loader = DataLoader(Deadly(), batch_size=8, num_workers=2, multiprocessing_context=method)
     try:
         list(loader)
+    except (OSError, EOFError):
+        pass  # it died with a tensor sent whose descriptor was still to be asked of it
     except RuntimeError as error:
         assert 'DataLoader worker' in str(error), error
     else:
