@@ -34,7 +34,8 @@ conformance:
 never-hang: all
 	@PYTHONPATH=$(abspath $(build))/python $(python) tests/python/never_hang/table.py $(if $(ONLY),--only $(ONLY))
 
-# other people's libraries, by the stdlib and by piu, in an environment of their own in build
+# other people's libraries, by the stdlib and by piu, in an environment of their own in build;
+# torch, which is large, is yours to add: build/compat-env/bin/pip install torch
 compat: all
 	@tools/setup build compat
 	@tools/python_env $(build)/compat-env $(python) numpy joblib scikit-learn mpire pebble \

@@ -21,6 +21,7 @@ CASES = {  # script: what it needs
     'joblib_pool': ['joblib', 'numpy'],
     'joblib_tests': ['joblib', 'pytest'],
     'sklearn_forest': ['sklearn'],
+    'sklearn_tests': ['sklearn', 'pytest'],
     'torch_loader': ['torch'],
     'mpire_pool': ['mpire'],
     'pebble_pool': ['pebble'],

@@ -26,7 +26,7 @@ class Deadly(Squares):
 
 
 def loads(method):
-    loader = DataLoader(Squares(), batch_size=8, num_workers=3, persistent_workers=True,
+    loader = DataLoader(Squares(), batch_size=8, num_workers=2, persistent_workers=True,
                         pin_memory=False, multiprocessing_context=method)
     for _ in range(2):
         got = torch.cat(list(loader)).flatten().tolist()
