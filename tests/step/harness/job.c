@@ -70,7 +70,7 @@ static unsigned own_claims(void)
 void kill_all_end(void)
 {
     kill_orphans_end();
-    do /* those of a starter that lives on as another program are not ours to wait for */
+    do /* a process that is not ours to reap is known to have ended a moment later */
         member_sweep_dead(true);
     while (kill_living() != 1 && sched_yield() == 0);
     CHECK(block_check());

@@ -3,6 +3,7 @@
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 static _Thread_local pid_t forked;
 
@@ -55,14 +56,14 @@ void test_pause(const char *file, int line, const char *expr)
 
 /* ---- All that there are --------------------------------------------------------------------- */
 
-/* Calls `function` for each, orphans that came to us too. */
-static void children_each(void (*function)(pid_t pid))
+/* Calls `function` for each child of `parent`; of ourselves: orphans that came to us too. */
+static void children_each(pid_t parent, void (*function)(pid_t pid))
 {
     char path[64], line[8192], *p, *end;
     FILE *file;
     long pid;
 
-    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
     file = fopen(path, "re");
     line[0] = '\0';
     if (file && !fgets(line, sizeof(line), file))
@@ -83,7 +84,7 @@ void children_kill(void)
     pid_t pid;
 
     for (;;) {
-        children_each(child_kill);
+        children_each(getpid(), child_kill);
         do
             pid = waitpid(-1, NULL, WNOHANG | __WALL);
         while (pid > 0);
@@ -105,16 +106,35 @@ static void orphan_count(pid_t pid)
 bool kill_has_orphans(void)
 {
     orphans_seen = false;
-    children_each(orphan_count);
+    children_each(getpid(), orphan_count);
     return orphans_seen;
+}
+
+/* It lives on as another program: what it had started does not come to us. */
+static bool became_idle(pid_t pid)
+{
+    char path[64];
+    struct stat program, idle;
+
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    return stat(path, &program) == 0 && stat(kill_idle_program(), &idle) == 0 &&
+           program.st_ino == idle.st_ino && program.st_dev == idle.st_dev;
+}
+
+static void stepchild_wait(pid_t pid)
+{
+    while (process_state(pid) != 'Z')
+        sched_yield();
 }
 
 static void orphan_wait(pid_t pid)
 {
-    if (cast_has(pid))
-        return;
-    child_wait(pid);
-    orphans_seen = true; /* what it had started comes to us now */
+    if (became_idle(pid)) {
+        children_each(pid, stepchild_wait);
+    } else if (!cast_has(pid)) {
+        child_wait(pid);
+        orphans_seen = true; /* what it had started comes to us now */
+    }
 }
 
 void kill_orphans_end(void)
@@ -122,7 +142,7 @@ void kill_orphans_end(void)
     here.phase = "what the victim started does not end";
     do {
         orphans_seen = false;
-        children_each(orphan_wait);
+        children_each(getpid(), orphan_wait);
     } while (orphans_seen);
     here.phase = "the survivor";
 }
