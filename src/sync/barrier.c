@@ -56,7 +56,8 @@ static void look_for_dead(struct barrier *b, uint64_t who)
 {
     uint32_t turn;
 
-    if (!parties_have_dead(b)) /* mostly: seen without the gate */
+    /* mostly: seen without the gate; an ending is that of one in the gate, or dead there (B3) */
+    if (!parties_have_dead(b) && !atomic_load(&b->ending))
         return;
     turn = parties_enter(b, who);
     parties_break_if_dead(b);

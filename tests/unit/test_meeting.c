@@ -3,6 +3,7 @@
 
 #include "os/clock.h"
 #include "sync/barrier.h"
+#include "sync/parties.h"
 
 static struct piu_barrier *barrier_new(unsigned parties)
 {
@@ -202,4 +203,46 @@ TEST(nobodys_time_runs_while_one_acts)
     CHECK_EQ(notes->result[0], 0);
     CHECK_EQ(child_wait(early), 0);
     CHECK(barrier_check(b) && piu_barrier_is_broken(b));
+}
+
+/* Killed with all told that they pass, and the turn not yet changed: no party is dead there. */
+static pid_t release_half(struct piu_barrier *b, struct notes *notes)
+{
+    return child_start({
+        struct barrier *in = (struct barrier *)(void *)b;
+        struct roll_walk walk;
+        struct roll_entry *e;
+        uint64_t who = 0;
+        uint32_t turn;
+
+        CHECK_EQ(piu_barrier_meet(b, NULL, PIU_FOREVER), PIU_LAST);
+        test_wait_until(notes->done[6]);
+        CHECK_EQ(member_uses(b, sizeof(*b), &who), 0);
+        turn = parties_enter(in, who);
+        atomic_store(&in->ending, (uint64_t)PASSED << 32 | (turn + TURN_GENERATION));
+        for (e = roll_first(&walk, &in->arrived); e; e = roll_next(&walk))
+            atomic_store(&e->state, PASSED);
+        raise(SIGKILL);
+    });
+}
+
+TEST(who_waits_for_one_that_acts_ends_what_its_death_cut_off)
+{
+    struct notes *notes = test_shared(sizeof(*notes));
+    struct piu_barrier *b = barrier_new(2);
+    pid_t other, last, early[2];
+
+    other = meet_start(b, notes, 0, 0);
+    last = release_half(b, notes);
+    test_wait_until(piu_barrier_waiting(b) == 2);
+    for (int i = 0; i < 2; i++) {
+        early[i] = child_start({ CHECK_EQ(piu_barrier_wait(b, NULL, PIU_FOREVER), 0); });
+        test_wait_until(is_asleep(early[i]));
+    }
+    notes->done[6] = 1;
+    CHECK(WIFSIGNALED(child_wait(last)));
+    CHECK_EQ(child_wait(other), 0);
+    CHECK_EQ(child_wait(early[0]), 0);
+    CHECK_EQ(child_wait(early[1]), 0);
+    CHECK(barrier_check(b) && piu_barrier_waiting(b) == 0);
 }
