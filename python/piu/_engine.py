@@ -264,13 +264,15 @@ class Engine:
 
     def settle(self):
         """An entry stays in the inbox until it is settled: Ctrl-C may come at any place."""
-        while self.inbox:
+        while first := self.inbox[:1]:
             error = None
             try:
-                self.settle_one(*self.inbox[0])
+                self.settle_one(*first[0])
             except Exception as e:
-                error = self.settle_again(e, *self.inbox[0])
-            del self.inbox[:1]
+                error = self.settle_again(e, *first[0])
+            # a signal's handler may have waited, and settled it; then that is another's, or none
+            if self.inbox and self.inbox[0] is first[0]:
+                del self.inbox[:1]
             if error is not None:
                 raise error
         if self.followers:

@@ -858,6 +858,28 @@ class PoolTest(unittest.TestCase):
                 self.assertEqual(pool.apply(square, (3,)), 9)
                 self.assertRaises(ArithmeticError, result.get)
 
+    def test_a_handler_that_waits_in_settling_loses_no_refusal(self):
+        """It settles what is being settled; what another thread has put there meanwhile stays."""
+        with piu.Pool(1) as pool:
+            whole, refused = pool._engine.settle_one, []
+
+            def refuse():
+                refused.append(pool.apply_async(square, (threading.Lock(),)))
+
+            def settle_one(*entry):
+                if not refused:
+                    refused.append(None)
+                    pool.apply(square, (2,))  # as a handler does that comes here
+                    thread = threading.Thread(target=refuse)
+                    thread.start()
+                    thread.join()
+                whole(*entry)
+
+            with mock.patch.object(pool._engine, 'settle_one', settle_one), \
+                    mock.patch.object(piu._engine.helper, 'note'):  # the caller leads
+                self.assertEqual(pool.apply(square, (3,)), 9)
+            self.assertRaises(TypeError, refused[1].get, 30)
+
     def test_what_has_no_name_is_told_nevertheless(self):
         with piu.Pool(1) as pool:
             self.assertRaises(stock.MaybeEncodingError, pool.apply, Nameless(), (Unpicklable,))
