@@ -37,6 +37,7 @@ class _Helper:
     def __init__(self):
         self.lock = threading.RLock()
         self.forking = threading.RLock()  # held from park() to unpark()
+        self.is_inner = False  # who forks had `lock`: a signal's handler, say, that came in add()
         self.engines = {}  # by descriptor
         self.thread = None
         self.ended = False  # the interpreter ends
@@ -162,8 +163,9 @@ class _Helper:
         if self.is_current():
             return
         self.forking.acquire()
+        self.is_inner = self.lock._is_owned()
         thread = self.thread
-        if thread is None or self.calling:
+        if thread is None or self.calling or self.is_inner:
             return
         if not self.lock.acquire(timeout=PARK):
             return
@@ -193,7 +195,7 @@ class _Helper:
             self.thread = None
         if self.engines:
             self._begin()
-        if self.lock._is_owned():
+        if self.lock._is_owned() and not self.is_inner:
             self.lock.release()
 
     def end(self):

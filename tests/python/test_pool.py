@@ -797,6 +797,29 @@ class PoolTest(unittest.TestCase):
                 worker.join(30)
                 self.assertEqual(worker.exitcode, -signal.SIGKILL)
 
+    def test_a_fork_by_who_has_the_helpers_lock_leaves_him_that(self):
+        """As by a signal's handler that comes while the helper is asked for."""
+        helper = piu._engine.helper
+        for begun in False, True:
+            with self.subTest(begun=begun), piu.Pool(1) as pool:
+                begins, forked = helper._begin, []
+
+                def begin():
+                    if not forked:
+                        forked.append(True)
+                        pid = os.fork()
+                        if pid == 0:
+                            os._exit(0)
+                        os.waitpid(pid, 0)
+                    return begins()
+
+                if begun:
+                    pool.apply_async(square, (2,), callback=abs).get()
+                with mock.patch.object(helper, '_begin', begin):
+                    self.assertTrue(helper.add(pool._engine))
+                self.assertTrue(forked and not helper.lock._is_owned())
+                self.assertEqual(list(pool.imap(square, [3])), [9])
+
     def test_threads_that_fork_at_once(self):
         called = threading.Event()
 
