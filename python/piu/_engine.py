@@ -104,10 +104,10 @@ class Engine:
         except Exception as e:
             for i in range(result._chunks.left):
                 self.refuse(first + i, e)
-            return
-        if self.feed(result):
-            self.fed.append(result)
-            self.tasks.ring()  # who leads may have nothing more to wait for
+        else:
+            if self.feed(result):
+                self.fed.append(result)
+                self.tasks.ring()  # who leads may have nothing more to wait for
         self.submitted(result._eager)
 
     def feed(self, result):

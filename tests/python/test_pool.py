@@ -776,6 +776,17 @@ class PoolTest(unittest.TestCase):
             result = pool.imap(square, [1])
         self.assertRaisesRegex(RuntimeError, 'terminated', result.next, 60)
 
+    def test_a_map_whose_items_terminate_its_pool_is_told_also_if_it_cannot_be_sent(self):
+        for function in square, lambda x: x:  # the second cannot be pickled
+            pool = piu.Pool(1)
+
+            def items():
+                yield 1
+                pool.terminate()
+
+            with self.subTest(function), self.assertRaisesRegex(RuntimeError, 'terminated'):
+                pool.map(function, items())
+
     def test_ctrl_c_in_terminate_leaves_nobody_waiting(self):
         event = piu.Event()
         pool = piu.Pool(1, keep_event, (event,))
