@@ -37,7 +37,8 @@ class _Helper:
     def __init__(self):
         self.lock = threading.RLock()
         self.forking = threading.RLock()  # held from park() to unpark()
-        self.is_inner = False  # who forks had `lock`: a signal's handler, say, that came in add()
+        self.inner = 0  # forks, by a signal's handler, within the one that has `forking`
+        self.had_lock = False  # who forks: a signal's handler, say, that came in add()
         self.engines = {}  # by descriptor
         self.thread = None
         self.ended = False  # the interpreter ends
@@ -160,26 +161,35 @@ class _Helper:
     # -- forks, and the end
 
     def park(self):
+        """A signal's handler that forks within a fork comes upon any line here, also its child."""
+        lock, forking = self.lock, self.forking
         if self.is_current():
             return
-        self.forking.acquire()
-        self.is_inner = self.lock._is_owned()
-        thread = self.thread
-        if thread is None or self.calling or self.is_inner:
+        if forking._is_owned():
+            self.inner += 1
             return
-        if not self.lock.acquire(timeout=PARK):
+        forking.acquire()
+        self.inner = 0
+        self.had_lock = lock._is_owned()
+        thread = self.thread
+        if thread is None or self.calling or self.had_lock:
+            return
+        if not lock.acquire(timeout=PARK):
             return
         self.parking = True
         self.wake()
-        self.lock.release()
+        lock.release()
         thread.join(PARK)
-        self.lock.acquire()
-        if not thread.is_alive():
+        lock.acquire()
+        if self.thread is thread and not thread.is_alive():
             self.thread = None
 
     def unpark(self, last=False):
         """Called twice: a signal may cut it off, of which the fork knows nothing."""
         if not self.forking._is_owned():  # the helper's own fork, or the first call has done it
+            return
+        if self.inner:
+            self.inner -= last
             return
         try:
             self._go_on()
@@ -195,7 +205,7 @@ class _Helper:
             self.thread = None
         if self.engines:
             self._begin()
-        if self.lock._is_owned() and not self.is_inner:
+        if self.lock._is_owned() and not self.had_lock:
             self.lock.release()
 
     def end(self):

@@ -831,6 +831,63 @@ class PoolTest(unittest.TestCase):
                 self.assertTrue(forked and not helper.lock._is_owned())
                 self.assertEqual(list(pool.imap(square, [3])), [9])
 
+    def test_a_fork_by_a_handler_within_a_fork_leaves_the_helper_to_others(self):
+        """The handler comes while park() has the helper's lock."""
+        def forks():
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+
+        def is_alive():
+            if not inner:
+                inner.append(True)
+                forks()
+            return threading.Thread.is_alive(thread)
+
+        helper, inner, called = piu._engine.helper, [], threading.Event()
+        with piu.Pool(1) as pool:
+            pool.apply_async(square, (2,)).get()
+            thread = helper.thread
+            thread.is_alive = is_alive
+            forks()
+            self.assertTrue(inner)
+            self.assertFalse(helper.lock._is_owned() or helper.forking._is_owned())
+            other = threading.Thread(target=lambda: (forks(), pool.apply_async(
+                square, (3,), callback=lambda _: called.set())), daemon=True)
+            other.start()
+            self.assertTrue(called.wait(30))
+
+    def test_a_child_of_a_handler_within_a_fork_has_a_helper_of_its_own(self):
+        """The child returns from the handler, and so into the fork that this came upon."""
+        def is_alive():
+            if not inner:
+                inner.append(os.fork())
+            return threading.Thread.is_alive(thread)
+
+        helper, inner = piu._engine.helper, []
+        read, write = os.pipe()
+        with piu.Pool(1) as pool:
+            pool.apply_async(square, (2,)).get()
+            thread = helper.thread
+            thread.is_alive = is_alive
+            pid = os.fork()
+            if inner[0] == 0:  # it, and a child of it
+                with piu.Pool(1) as own:
+                    called = threading.Event()
+                    threading.Thread(target=lambda: own.apply_async(
+                        square, (3,), callback=lambda _: called.set()), daemon=True).start()
+                    if called.wait(30) and (pid == 0 or os.waitpid(pid, 0)[1] == 0):
+                        os.write(write, b'x')
+                    else:
+                        os._exit(1)
+                os._exit(0)
+            if pid == 0:
+                os._exit(0)
+            for child in pid, inner[0]:
+                self.assertEqual(os.waitpid(child, 0)[1], 0)
+            self.assertEqual(os.read(read, 9), b'xx')
+
     def test_threads_that_fork_at_once(self):
         called = threading.Event()
 
