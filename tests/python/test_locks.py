@@ -283,11 +283,16 @@ class DeathTest(unittest.TestCase):
             children.run(context, children.call, hold, semaphore)
             self.assertTrue(semaphore.acquire(timeout=10))
 
-    def test_units_of_a_plain_semaphore_do_not(self):
+    def test_a_late_release_for_a_killed_holder_is_no_error(self):
         context = piu.get_context('fork')
-        semaphore = context.Semaphore(1)
-        children.run(context, children.call, hold, semaphore)
-        self.assertFalse(semaphore.acquire(False))
+        for semaphore in context.BoundedSemaphore(1), context.Semaphore(1, recover=True):
+            children.run(context, children.call, hold, semaphore)
+            self.assertTrue(semaphore.acquire(timeout=10))
+            semaphore.release()
+            semaphore.release()  # for the dead one
+            self.assertEqual((semaphore.get_value(), semaphore.owner_died), (1, 0))
+            if isinstance(semaphore, piu.synchronize.BoundedSemaphore):
+                self.assertRaises(ValueError, semaphore.release)
 
 
 def hold_for_ever(lock, held):
