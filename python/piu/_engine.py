@@ -1,4 +1,4 @@
-"""The engine of a Pool: its workers, the tasks that are pending, and who looks after them.
+"""The engine of a Pool: the tasks that are pending, and who looks after them and the workers.
 
 It knows no Pool, which may be collected.  `lead` is held by whoever collects: a thread that waits,
 or the helper.  What is shared with the workers, and all work for each item, is _piu.Tasks.
@@ -6,7 +6,6 @@ or the helper.  What is shared with the workers, and all work for each item, is 
 
 import contextlib
 import os
-import signal
 import threading
 import time
 from collections import deque
@@ -14,16 +13,13 @@ from multiprocessing.reduction import ForkingPickler
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from . import _piu
-from ._helper import LOOK, helper, without_signals
+from ._helper import LOOK, helper
 from ._failures import cannot_be_sent
-from ._light import connection
-from ._losses import called, lost, name_of, none_began, oom_kills
+from ._losses import called, lost, name_of
 from ._results import _Iterates
+from ._workers import Workers
 
-LOOK_OFTEN = 0.05  # seconds, while a worker could not be started, or has no sentinel
 TURN = 0.05  # seconds that a thread waits before it sees whether it can lead
-KILL_AFTER = 5.0  # seconds that a worker has to end after SIGTERM
-STORM = 5.0  # seconds
 AHEAD = 2  # chunks for each worker that are on the way, however large
 
 
@@ -37,9 +33,9 @@ def is_global(function):
 class Engine:
 
     def __init__(self, make, processes, maxtasks):
-        self.make, self.processes, self.maxtasks = make, processes, maxtasks
         self.tasks = _piu.Tasks(processes)
-        self.workers, self.cache = [], {}
+        self.workers = Workers(self.tasks, make, processes, maxtasks)
+        self.cache = {}  # results that are awaited, by their _job
         self.pending = {}  # by number: (result, i, task)
         self.moved = set()  # numbers of tasks that were submitted anew, and have others now
         self.maps, self.jobs = {}, []  # MapResults by the number of their first task; their Chunks
@@ -54,10 +50,6 @@ class Engine:
         self.pid, self.rested, self.helped = os.getpid(), False, False
         self.ending = self.stopped = False
         self.error = None  # why there are no workers any more
-        self.deaths = deque()  # times of those since the last task that was done
-        self.unbegun = None  # what an initializer has raised since then
-        self.oom_kills = oom_kills()
-        self.next_look = 0.0
 
     # -- submission
 
@@ -238,8 +230,8 @@ class Engine:
                 if not self.feed(result):
                     self.stop_feeding(result)
         if not self.inbox and not self.tasks.collect(self.jobs, self.inbox, timeout > 0):
-            if self.tasks.sleep(min(timeout, self.next_look - time.monotonic())) or (
-                    time.monotonic() >= self.next_look):
+            if self.tasks.sleep(min(timeout, self.workers.next_look - time.monotonic())) or (
+                    time.monotonic() >= self.workers.next_look):
                 self.look()
         self.settle()
         self.run_calls()
@@ -280,11 +272,10 @@ class Engine:
 
     def settle_one(self, number, kind, slot, value):
         if number == 0:
-            self.unbegun = value
+            self.workers.unbegun = value
             return
         if slot is not None:  # a worker's
-            self.deaths.clear()
-            self.unbegun = None
+            self.workers.did_a_task()
         if kind == _piu.AGAIN:
             self.again(number)
         elif kind == _piu.COMPLETE:
@@ -296,8 +287,8 @@ class Engine:
             self.end_task(number, (kind == _piu.DONE, value))
 
     def settle_again(self, error, number, *entry):
-        """The error, if a signal's handler has raised it; else it is the task's: not raised again and
-        again, by whoever waits for others."""
+        """The error, if a signal's handler has raised it; else it is the task's: not raised
+        again and again, by whoever waits for others."""
         try:
             self.settle_one(number, *entry)
         except Exception as e:
@@ -349,7 +340,7 @@ class Engine:
     def again(self, number):
         """Its worker died: what a seat names it had begun, which is seen to when it is reaped."""
         found = self.find(number)
-        if found is None or any(self.tasks.started(w._piu_slot) == number for w in self.workers):
+        if found is None or self.workers.has_begun(number):
             return
         task = self.task_of(number, *found)
         new = self.take_numbers(1)  # the old number may be told again
@@ -383,18 +374,9 @@ class Engine:
     # -- workers
 
     def look(self):
-        self.next_look = time.monotonic() + LOOK
         if self.ending and not self.cache:
-            return  # they end as they should: join() is for that
-        sentinels = {getattr(w, 'sentinel', None): w for w in self.workers}
-        if None in sentinels:  # a user's class may have none
-            del sentinels[None]
-            self.next_look = time.monotonic() + LOOK_OFTEN
-        for sentinel in connection.wait(list(sentinels), 0):
-            w = sentinels[sentinel]
-            with contextlib.suppress(OSError):
-                self.tasks.unwatch(sentinel)
-            w.join()
+            return self.workers.look_later()  # they end as they should: join() is for that
+        for w in self.workers.ended():
             self.bury(w)
         if not self.stopped and not (self.ending and not self.cache) and self.error is None:
             self.refill()
@@ -407,57 +389,20 @@ class Engine:
         found = self.find(number)
         if found is not None:
             task = self.task_of(number, *found)
-            self.end_task(number, (False, lost(w, *found, task, self.was_oom(w))))
-        elif self.tasks.finished(w._piu_slot) != self.maxtasks:
-            self.died_idle(w)
+            self.end_task(number, (False, lost(w, *found, task, self.workers.was_oom(w))))
+        elif error := self.workers.died_idle(w):
+            self.breaks(error)
         self.workers.remove(w)
-        self.tasks.clear(w._piu_slot)
-
-    def was_oom(self, w):
-        """None: it cannot be told."""
-        before, self.oom_kills = self.oom_kills, oom_kills()
-        if before is None or self.oom_kills is None:
-            return None
-        return w.exitcode == -signal.SIGKILL and self.oom_kills > before
-
-    def died_idle(self, w):
-        """Too many within a short time, and no task done: there is no use in more."""
-        now = time.monotonic()
-        self.deaths.append(now)
-        while self.deaths[0] < now - STORM:
-            self.deaths.popleft()
-        if len(self.deaths) > max(3, self.processes):
-            self.breaks(none_began(len(self.deaths), STORM, w, self.unbegun))
 
     def refill(self, at_first=False):
-        # they wait: in a new worker until it can take them, here until that one is known
-        without_signals(self.start_workers, at_first)
-
-    def start_workers(self, at_first):
-        used = {w._piu_slot for w in self.workers}
-        for slot in range(self.processes):
-            if slot not in used and len(self.workers) < self.processes:
-                w = self.make(self.tasks, slot)
-                w._piu_slot = slot
-                w.name = w.name.replace('Process', 'PoolWorker')
-                w.daemon = True
-                try:
-                    w.start()
-                except OSError as e:
-                    if at_first:
-                        raise
-                    if not self.workers:
-                        e.add_note('The pool has no workers left, and could not start another.')
-                        self.breaks(e)
-                    self.next_look = time.monotonic() + LOOK_OFTEN
-                    return
-                except BaseException:  # a signal's, that another thread of the user's has taken
-                    if getattr(w, '_popen', None) is not None:
-                        self.workers.append(w)
-                    raise
-                self.workers.append(w)
-                if hasattr(w, 'sentinel'):
-                    self.tasks.watch(w.sentinel)
+        try:
+            self.workers.refill()
+        except OSError as e:
+            if at_first:
+                raise
+            if not self.workers.all:
+                e.add_note('The pool has no workers left, and could not start another.')
+                self.breaks(e)
 
     def breaks(self, error):
         self.error = error
@@ -491,7 +436,7 @@ class Engine:
         if not self.stopped:
             self.tasks.shutdown()
         helper.remove(self)
-        for w in self.workers:
+        for w in self.workers.all:
             w.join()
 
     def terminate(self):
@@ -502,31 +447,14 @@ class Engine:
         try:
             helper.remove(self)
             held = self.lead.acquire(timeout=1)  # its leader may be in a callback that goes on
-            for w in list(self.workers):  # which may bury one meanwhile
-                if w.exitcode is None:
-                    w.terminate()
-                    # a stopped one ends only then; a user's class may have no Popen
-                    with contextlib.suppress(AttributeError):
-                        w._popen._send_signal(signal.SIGCONT)
-            deadline = time.monotonic() + KILL_AFTER
-            for w in list(self.workers):
-                sentinel = getattr(w, 'sentinel', None)
-                left = max(0, deadline - time.monotonic())
-                if sentinel is not None and not connection.wait([sentinel], left):
-                    w.kill()
-                w.join()
+            self.workers.terminate()
         except BaseException:  # Ctrl-C: nobody else ends those that SIGTERM does not
-            self.kill_workers()
+            self.workers.kill()
             raise
         finally:  # then, too: there is no second terminate()
             self.breaks(self.error or RuntimeError('the pool was terminated before this was done'))
             if held:
                 self.lead.release()
-
-    def kill_workers(self):
-        for w in list(self.workers):
-            with contextlib.suppress(AttributeError):
-                w.kill()
 
 
 class _Ended:

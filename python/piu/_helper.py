@@ -209,7 +209,7 @@ class _Helper:
             self.lock.release()
 
     def end(self):
-        """After the interpreter waited for threads, which may use pools: no callbacks after that."""
+        """The interpreter has waited for threads, which may use pools: no callbacks after that."""
         thread, self.ended, self.parking = self.thread, True, True
         if thread is not None and not self.calling:
             self.wake()

@@ -14,7 +14,9 @@ MOST = 60  # characters of arguments
 def how_ended(w, oom=None):
     code = w.exitcode
     if code is not None and code < 0:
-        killer = '' if oom is None or -code != signal.SIGKILL else ' (the OOM killer)' if oom else ' (not by the OOM killer)'
+        killer = ''
+        if oom is not None and -code == signal.SIGKILL:
+            killer = ' (the OOM killer)' if oom else ' (not by the OOM killer)'
         named = -code in set(signal.Signals)  # most real-time signals are not
         return f'was killed by {signal.Signals(-code).name if named else f"signal {-code}"}{killer}'
     return f'ended with exit code {code}'
@@ -66,8 +68,9 @@ def lost(w, result, i, task, oom):
 
 
 def none_began(deaths, seconds, w, cause):
-    """The pool's own error.  w: the last worker; cause: what the initializer raised in one; None."""
-    why = 'does the initializer fail?' if cause is None else f'the initializer raised {short(cause)}'
+    """The pool's error.  w: the last worker; cause: what the initializer raised in one; None."""
+    why = ('does the initializer fail?' if cause is None else
+           f'the initializer raised {short(cause)}')
     error = RuntimeError(
         f'pool is broken: {deaths} workers ended in {seconds:.0f} s without having done a task, '
         f'the last one {how_ended(w)}; {why}')
@@ -75,17 +78,18 @@ def none_began(deaths, seconds, w, cause):
     return error
 
 
-# ---- The OOM killer: the cgroup counts its kills -------------------------------------------------
+# ---- The OOM killer: the cgroup counts its kills -----------------------------------------
 
 
 @lru_cache(maxsize=1)
 def _counter_path():
     """The file with a line `oom_kill N` for this process's memory cgroup, v2 or v1; None."""
     try:
-        lines = [line.split(':', 2) for line in os.fsdecode(_read('/proc/self/cgroup')).splitlines()]
+        cgroups = os.fsdecode(_read('/proc/self/cgroup'))
     except OSError:
         return None
-    for _, controllers, path in lines:
+    for line in cgroups.splitlines():
+        _, controllers, path = line.split(':', 2)
         if controllers == '':
             found = f'/sys/fs/cgroup{path}/memory.events'
         elif 'memory' in controllers.split(','):

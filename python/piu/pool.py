@@ -12,8 +12,8 @@ from multiprocessing import util
 
 from ._light import pool as stock  # first: it imports multiprocessing.pool
 from multiprocessing.pool import (  # noqa: F401: the same objects, under this name too
-    CLOSE, INIT, RUN, TERMINATE, ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback, ThreadPool, mapstar,
-    starmapstar)
+    CLOSE, INIT, RUN, TERMINATE, ExceptionWithTraceback, MaybeEncodingError, RemoteTraceback,
+    ThreadPool, mapstar, starmapstar)
 
 from . import _piu
 from ._engine import Engine
@@ -56,7 +56,7 @@ class Pool(stock.Pool):
                               maxtasksperchild, self._wrap_exception,
                               signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             processes, maxtasksperchild)
-        self._pool, self._cache, self._taskqueue = engine.workers, engine.cache, engine.tasks
+        self._pool, self._cache, self._taskqueue = engine.workers.all, engine.cache, engine.tasks
         try:
             engine.refill(at_first=True)
         except BaseException:
@@ -175,7 +175,7 @@ class Pool(stock.Pool):
 
 
 def _is_short(iterable):
-    """A range of ints of 64 bits: its chunks are sent as such, and its ints made where they are used."""
+    """A range of ints of 64 bits: sent as such, its ints made where they are used."""
     return type(iterable) is range and (
         not iterable or max(abs(iterable[0]), abs(iterable[-1]), abs(iterable.step)) < 1 << 63)
 

@@ -351,7 +351,7 @@ class PoolTest(unittest.TestCase):
     def test_a_loss_says_whether_it_was_the_oom_killer(self):
         with piu.Pool(1) as pool:
             for oom in None, False, True:
-                with mock.patch('piu._engine.Engine.was_oom', lambda engine, w: oom):
+                with mock.patch('piu._workers.Workers.was_oom', lambda workers, w: oom):
                     with self.assertRaises(piu.WorkerLost) as caught:
                         pool.apply(die)
                     self.assertIs(caught.exception.oom, oom)
@@ -442,7 +442,7 @@ class PoolTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as place:
             with piu.Pool(1, fail_first_in, (place,)) as pool:
                 self.assertEqual(pool.apply(square, (3,)), 9)
-                self.assertIsNone(pool._engine.unbegun)
+                self.assertIsNone(pool._engine.workers.unbegun)
 
     def test_a_loss_names_the_items_and_the_call(self):
         with piu.Pool(2) as pool:
@@ -682,9 +682,9 @@ class PoolTest(unittest.TestCase):
         try:
             for cut_off in by_a_signal, by_another_thread:
                 with piu.get_context('fork').Pool(1) as pool:
-                    made = pool._engine.make
+                    made = pool._engine.workers.make
                     pool._pool[0].kill()
-                    with mock.patch.object(pool._engine, 'make', make):
+                    with mock.patch.object(pool._engine.workers, 'make', make):
                         self.assertRaises(KeyboardInterrupt, pool.apply, square, (3,))
                     self.assertEqual(pool.apply(square, (3,)), 9)
                     self.assertEqual(piu.active_children(), pool._pool)
@@ -802,7 +802,7 @@ class PoolTest(unittest.TestCase):
             pool.map(square, [1, 2], 1)
             workers = list(pool._pool)
             with mock.patch.object(workers[0], 'join', side_effect=KeyboardInterrupt), \
-                    mock.patch.object(piu._engine, 'KILL_AFTER', 0.01):
+                    mock.patch('piu._workers.KILL_AFTER', 0.01):
                 self.assertRaises(KeyboardInterrupt, pool.terminate)
             for worker in workers:
                 worker.join(30)
