@@ -283,7 +283,7 @@ PyObject *tasks_sleep(PyObject *self, PyObject *timeout)
     struct tasks_object *s = (struct tasks_object *)self;
     double seconds = PyFloat_AsDouble(timeout);
     struct epoll_event events[8];
-    int64_t since = pool_now();
+    int64_t since = wait_clock();
     bool watched = false;
     int count;
 

@@ -134,8 +134,7 @@ void pool_wake(const struct tasks_object *self);
  * would have been better (else two that wake each other never get back to spinning).
  */
 bool queue_spin(const struct piu_queue *q, const _Atomic uint32_t *shut, bool *patient);
-void spin_learn(bool *patient, int64_t asleep_since); /* by pool_now() */
-int64_t pool_now(void);                               /* ns */
+void spin_learn(bool *patient, int64_t asleep_since); /* by wait_clock() */
 
 /* ---- Methods, by file -------------------------------------------------------------------- */
 

@@ -1,8 +1,8 @@
 /* Who waits spins, then sleeps; who has news wakes one that sleeps: T5 and T6 of tasks.h. */
 #include "tasks.h"
+#include "wait.h"
 
 #include <sched.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SPIN_PURE    (5 * 1000) /* ns; then with yields */
@@ -60,20 +60,12 @@ void pool_wake(const struct tasks_object *self)
         return; /* full: then it is readable; closed: its reader has ended */
 }
 
-int64_t pool_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return PIU_SEC((int64_t)t.tv_sec) + t.tv_nsec;
-}
-
 bool queue_spin(const struct piu_queue *q, const _Atomic uint32_t *shut, bool *patient)
 {
-    int64_t begin = pool_now(), spun = 0;
+    int64_t begin = wait_clock(), spun = 0;
 
     while (piu_queue_qsize(q) == 0 && !(shut && atomic_load(shut))) {
-        spun = pool_now() - begin;
+        spun = wait_clock() - begin;
         if (spun > (*patient ? SPIN_PATIENT : SPIN_MOST)) {
             *patient = true;
             return false;
@@ -91,6 +83,6 @@ bool queue_spin(const struct piu_queue *q, const _Atomic uint32_t *shut, bool *p
 
 void spin_learn(bool *patient, int64_t asleep_since)
 {
-    if (pool_now() - asleep_since < SHORT_SLEEP)
+    if (wait_clock() - asleep_since < SHORT_SLEEP)
         *patient = false;
 }

@@ -36,7 +36,7 @@ static bool has_news(const struct tasks_object *s)
 /* 0: look again.  -EINTR: a handler raised. */
 static int fall_asleep(struct worker *w)
 {
-    int64_t since = pool_now();
+    int64_t since = wait_clock();
     int r = 0;
 
     piu_event_clear(&w->seat->bell);
