@@ -91,9 +91,9 @@ static PyObject *semaphore_from_handle(PyObject *type, PyObject *const *argument
 /* ---- The type ----------------------------------------------------------------------------- */
 
 /* As sem_open() has it. */
-static int value_check(long long value)
+static int value_check(int value)
 {
-    if (value >= 0 && value <= INT32_MAX)
+    if (value >= 0)
         return 0;
     errno = EINVAL;
     PyErr_SetFromErrno(PyExc_OSError);
@@ -112,10 +112,9 @@ static int semaphore_init(PyObject *self, PyObject *arguments, PyObject *keyword
 {
     static char *names[] = {"value", "bounded", "recover", NULL};
     struct lock_object *s = (struct lock_object *)self;
-    int bounded = 0, recover = 0, r;
-    long long value = 1;
+    int value = 1, bounded = 0, recover = 0, r;
 
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|L$pp:Semaphore", names,
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|i$pp:Semaphore", names,
                                      &value, &bounded, &recover) ||
         value_check(value) < 0)
         return -1;

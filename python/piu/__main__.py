@@ -1,4 +1,5 @@
 """python -m piu script.py | directory | archive.zip | - | -m module | -c code [arguments]
+python -m piu --version
 
 Run it with piu installed; `-`, or nothing: what comes at standard input; nothing, at a terminal: a
 prompt.  What is to come after a script is the interpreter's: python -i -m piu script.py
@@ -76,8 +77,6 @@ def run_code(text):
 
 
 def run_input():
-    if sys.stdin.isatty():
-        return run_prompt()
     begin_path('')
     exec(compile(sys.stdin.buffer.read(), '<stdin>', 'exec'), main_module())
 
@@ -107,31 +106,40 @@ def begin_traces_with_script():
     sys.excepthook = excepthook
 
 
+def refuse(text):
+    print(text, file=sys.stderr)
+    sys.exit(2)
+
+
 def asked_for(arguments):
     """(function, its arguments, sys.argv)"""
     if not arguments or arguments[0] == '-':
-        return run_input, (), arguments or ['']
+        return run_prompt if sys.stdin.isatty() else run_input, (), arguments or ['']
     if arguments[0] == '-m':
         return run_module, arguments[1:2], arguments[1:]
     if arguments[0] == '-c':
         return run_code, arguments[1:2], ['-c'] + arguments[2:]
     if arguments[0].startswith('-'):
-        sys.exit(f'piu: no option {arguments[0]}\n{USAGE}')
+        refuse(f'piu: no option {arguments[0]}\n{USAGE}')
     return run_file, arguments[:1], arguments
 
 
 def main():
     arguments = sys.argv[1:]
     if not arguments and not sys.stdin or arguments in (['-m'], ['-c']):
-        sys.exit(USAGE)
+        refuse(USAGE)
     if arguments[:1] in (['-h'], ['--help']):
         print(__doc__)
         return
+    if arguments[:1] in (['-V'], ['--version']):
+        print('piu', piu.__version__)
+        return
+    run, of, sys.argv[:] = asked_for(arguments)
     if not sys.flags.safe_path:
         del sys.path[0]  # that of `python -m piu`
     piu.install()
-    begin_traces_with_script()
-    run, of, sys.argv[:] = asked_for(arguments)
+    if run is not run_prompt:  # which takes what calls its input off by itself
+        begin_traces_with_script()
     run(*of)
 
 

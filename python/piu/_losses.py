@@ -7,6 +7,7 @@ from functools import lru_cache
 from . import _piu
 from ._failures import repr_of
 from ._light import pool as stock
+from ._worker import INTERRUPTED
 
 MOST = 60  # characters of arguments
 
@@ -19,7 +20,7 @@ def how_ended(w, oom=None):
             killer = ' (the OOM killer)' if oom else ' (not by the OOM killer)'
         named = -code in set(signal.Signals)  # most real-time signals are not
         return f'was killed by {signal.Signals(-code).name if named else f"signal {-code}"}{killer}'
-    return f'ended with exit code {code}'
+    return f'ended with exit code {code}{" (Ctrl-C)" if code == INTERRUPTED else ""}'
 
 
 def short(value):

@@ -174,8 +174,12 @@ class DropInTest(unittest.TestCase):
                                   capture_output=True, text=True)
             os.close(terminal)
             os.close(end)
-            self.assertEqual(done.returncode, 1)
+            self.assertEqual(done.returncode, 2)
             self.assertIn('usage', done.stderr)
+
+    def test_it_says_its_version(self):
+        for option in '-V', '--version':
+            self.assertEqual(run('-m', 'piu', option), f'piu {piu.__version__}\n')
 
     def test_at_a_terminal_it_is_a_prompt(self):
         pid, terminal = os.forkpty()
@@ -196,6 +200,7 @@ class DropInTest(unittest.TestCase):
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 3)
         self.assertEqual(said.count(b'Traceback'), 1, said)
         self.assertNotIn(b'__main__.py', said)
+        self.assertNotIn(b'code.py', said)
 
     def test_errors_and_traces_are_the_interpreters(self):
         texts = 'def f(): 1 / 0\nf()', '1 +', 'raise KeyboardInterrupt', 'exit("no")', 'exit(3)'

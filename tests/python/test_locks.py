@@ -142,11 +142,8 @@ class LockTest(unittest.TestCase):
         semaphore = piu.Semaphore(2)
         semaphore.release()
         self.assertEqual(semaphore.get_value(), 3)
-        for wrong in (-1, 2**31):
-            with self.assertRaises(OSError):
-                piu.Semaphore(wrong)
-        with self.assertRaises(TypeError):
-            piu.Semaphore('1')
+        for wrong, error in (-1, OSError), (2**31, OverflowError), ('1', TypeError):
+            self.assertRaises(error, piu.Semaphore, wrong)
 
     def test_units_of_a_plain_semaphore_by_with_come_back_others_do_not(self):
         for method in children.METHODS:

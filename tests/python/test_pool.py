@@ -383,6 +383,12 @@ class PoolTest(unittest.TestCase):
             self.assertEqual(pool.apply(square, (3,)), 9)
             self.assertEqual(threading.active_count(), 1)
 
+    def test_a_task_lost_by_ctrl_c_says_so(self):
+        with piu.Pool(1) as pool:
+            with self.assertRaisesRegex(piu.WorkerLost, r'exit code 130 \(Ctrl-C\)'):
+                pool.apply(signal.raise_signal, (signal.SIGINT,))
+            self.assertEqual(pool.apply(square, (3,)), 9)
+
     def test_a_kill_loses_that_task_alone(self):
         for method in children.METHODS:
             with piu.get_context(method).Pool(2) as pool:
