@@ -27,12 +27,22 @@ static void arrive_in_vain(void *state)
     piu_barrier_wait(&((struct state *)state)->barrier, NULL, PIU_NOW);
 }
 
-static void meet(void *state)
+static void meet_for(void *state, int64_t timeout)
 {
     struct piu_barrier *b = &((struct state *)state)->barrier;
 
-    if (piu_barrier_meet(b, NULL, PIU_FOREVER) == PIU_LAST)
+    if (piu_barrier_meet(b, NULL, timeout) == PIU_LAST)
         piu_barrier_release(b);
+}
+
+static void meet(void *state)
+{
+    meet_for(state, PIU_FOREVER);
+}
+
+static void meet_in_vain(void *state)
+{
+    meet_for(state, PIU_NOW);
 }
 
 static void abort_it(void *state)
@@ -150,3 +160,26 @@ KILL(barrier, abort_and_arrival, BARRIER, .operation = abort_it, .other = arrive
      .check = two_pass);
 KILL(barrier, two_arrivals, BARRIER, .operation = arrive_in_vain, .other = arrive_in_vain,
      .check = two_pass);
+KILL(barrier, abort_and_meeting, BARRIER, .operation = abort_it, .other = meet_in_vain,
+     .check = two_pass);
+KILL(barrier, reset_and_meeting, BARRIER, .operation = reset, .other = meet_in_vain,
+     .check = two_pass);
+KILL(barrier, two_meet, BARRIER, .operation = meet_in_vain, .other = meet_in_vain,
+     .check = two_pass);
+
+/* Of the second victim's time, or of its death, the first may have been told before or not. */
+static void first_is_left_by_both(void *state)
+{
+    struct state *s = state;
+    int r;
+
+    test_wait_until(peer_has_come(s));
+    r = piu_barrier_wait(&s->barrier, NULL, PIU_NOW);
+    CHECK(r == 0 || r == -ENOTRECOVERABLE || r == -ETIMEDOUT);
+    peer_join(0);
+    CHECK(s->result == 0 || s->result == -ENOTRECOVERABLE);
+    two_pass(state);
+}
+
+KILL(barrier, last_meets_then_arrival, BARRIER, .peers = {peer_arrives}, .operation = meet,
+     .then = arrive_in_vain, .check = first_is_left_by_both);
