@@ -46,11 +46,13 @@ def main():
     file = Path(sys.argv[1]).resolve()
     os.chdir(file.parent)
     sys.path.insert(0, str(file.parent))
-    suite = unittest.defaultTestLoader.loadTestsFromName(file.stem)
+    names = list(tests_of(unittest.defaultTestLoader.loadTestsFromName(file.stem)))
+    if wanted := set(sys.argv[2:]):
+        if unknown := wanted - {name.split('.')[-1] for name in names}:
+            sys.exit(f'{file.name}: no test {", ".join(sorted(unknown))}')
+        names = [name for name in names if name.split('.')[-1] in wanted]
     passed = failed = skipped = 0
-    for name in tests_of(suite):
-        if sys.argv[2:] and name.split('.')[-1] not in sys.argv[2:]:
-            continue
+    for name in names:
         code, said = run(name)
         if code == 0 and '(skipped=' in said:
             skipped += 1
