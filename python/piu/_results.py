@@ -72,7 +72,7 @@ class _Done:
         return self._done
 
 
-class AsyncResult(_Waits, stock.ApplyResult):
+class ApplyResult(_Waits, stock.ApplyResult):
 
     def __init__(self, pool, callback, error_callback):  # as the stdlib's, but for the event
         self._engine, self._pool, self._cache = pool._engine, pool, pool._cache

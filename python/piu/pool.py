@@ -18,12 +18,14 @@ from multiprocessing.pool import (  # noqa: F401: the same objects, under this n
 from . import _piu
 from ._engine import Engine
 from ._helper import quiet_thread, without_signals
-from ._results import AsyncResult, ChunkedIterator, IMapIterator, IMapUnorderedIterator, MapResult
+from ._results import ApplyResult, ChunkedIterator, IMapIterator, IMapUnorderedIterator, MapResult
 from ._worker import worker
 
 __all__ = ['Pool', 'ThreadPool']
 
-ApplyResult = AsyncResult
+AsyncResult = ApplyResult
+for _kind in ApplyResult, MapResult, IMapIterator, IMapUnorderedIterator:
+    _kind.__module__ = __name__
 
 
 def _make_worker(process, ctx, initializer, initargs, maxtasks, wrap, mask, tasks, slot):
@@ -85,7 +87,7 @@ class Pool(stock.Pool):
         return self._apply(func, args, kwds, callback, error_callback)
 
     def _apply(self, func, args, kwds, callback=None, error_callback=None):
-        result = AsyncResult.__new__(AsyncResult)
+        result = ApplyResult.__new__(ApplyResult)
         try:  # from here on: join() waits for it as soon as it is made
             result.__init__(self, callback, error_callback)
             self._engine.submit(result, 0, func, args, kwds)

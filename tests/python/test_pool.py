@@ -376,6 +376,8 @@ class PoolTest(unittest.TestCase):
         with piu.Pool(1) as pool:
             self.assertIsInstance(pool, stock.Pool)
             self.assertIsInstance(pool.apply_async(square, (2,)), stock.AsyncResult)
+            for result in pool.apply_async(square, (2,)), pool.map_async(square, [2]), pool.imap(square, [2]):
+                self.assertTrue(repr(result).startswith('<piu.pool.'), result)
 
     def test_map_and_apply_start_no_thread(self):
         with piu.Pool(2) as pool:
