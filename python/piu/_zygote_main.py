@@ -19,7 +19,8 @@ from multiprocessing import (  # noqa: F401: what children need is imported here
     connection, forkserver, heap, popen_fork, process, queues, reduction, resource_sharer,
     resource_tracker, sharedctypes, spawn, synchronize, util)
 
-from . import _piu, pool, queues as own_queues, synchronize as own_synchronize  # noqa: F401
+from . import (  # noqa: F401
+    _connection, _piu, pool, queues as own_queues, synchronize as own_synchronize)
 from ._start import enter
 from ._zygote import ALIVE, FDS_MAX, RECORD, as_socket, sockets, zygote
 
