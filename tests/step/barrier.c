@@ -105,16 +105,23 @@ static bool peer_has_come(struct state *s)
            (peer_rests(0) && (s->comes_first || piu_barrier_waiting(&s->barrier) > 0));
 }
 
-/* A third one comes: it passes with the first, finds that broken, or comes after it passed. */
-static void all_are_told_the_same(void *state)
+/* It passes with the first, finds that broken, or comes after it passed. */
+static int third_comes(struct state *s)
 {
-    struct state *s = state;
     int r;
 
     test_wait_until(peer_has_come(s));
     r = piu_barrier_wait(&s->barrier, NULL, PIU_NOW);
     CHECK(r == 0 || r == -ENOTRECOVERABLE || r == -ETIMEDOUT);
     peer_join(0);
+    return r;
+}
+
+static void all_are_told_the_same(void *state)
+{
+    struct state *s = state;
+    int r = third_comes(s);
+
     CHECK_EQ(s->result, r == -ENOTRECOVERABLE ? r : 0);
     CHECK(r != 0 || !kill_now.ended);
     two_pass(state);
@@ -171,12 +178,8 @@ KILL(barrier, two_meet, BARRIER, .operation = meet_in_vain, .other = meet_in_vai
 static void first_is_left_by_both(void *state)
 {
     struct state *s = state;
-    int r;
 
-    test_wait_until(peer_has_come(s));
-    r = piu_barrier_wait(&s->barrier, NULL, PIU_NOW);
-    CHECK(r == 0 || r == -ENOTRECOVERABLE || r == -ETIMEDOUT);
-    peer_join(0);
+    third_comes(s);
     CHECK(s->result == 0 || s->result == -ENOTRECOVERABLE);
     two_pass(state);
 }
