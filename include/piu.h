@@ -372,6 +372,18 @@ struct piu_condition {
 int piu_condition_wait(struct piu_condition *c, struct piu_lock *l, int64_t timeout);
 int piu_condition_wait_rlock(struct piu_condition *c, struct piu_rlock *l,
                              int64_t timeout);
+/*
+ * The same for a caller with work of its own, as Python's handlers of signals: between(argument) is
+ * called without the lock after each signal and every 100 ms or sooner, and a notify that comes
+ * meanwhile is kept.  Not 0 from it ends the wait: -ECANCELED, with the lock, and a notify that had
+ * come goes to the next.  If it returns in a forked child, that gets -EPERM, without the lock.
+ */
+int piu_condition_wait_calling(struct piu_condition *c, struct piu_lock *l,
+                               int64_t timeout, int (*between)(void *argument),
+                               void *argument);
+int piu_condition_wait_rlock_calling(struct piu_condition *c, struct piu_rlock *l,
+                                     int64_t timeout, int (*between)(void *argument),
+                                     void *argument);
 /* Just the `count` that wait longest and live, or all; who comes later waits.  0 also if none. */
 int piu_condition_notify(struct piu_condition *c, unsigned count);
 int piu_condition_notify_all(struct piu_condition *c);

@@ -36,14 +36,34 @@ struct waiting {
     struct piu_condition *condition;
     void *lock;
     bool recursive;
+    PyThreadState *thread;
 };
 
-static int call_wait(void *argument, int64_t timeout)
+/* Handlers run without the lock: they may wait for one who needs it. */
+static int call_handlers(void *argument)
 {
-    const struct waiting *w = argument;
+    struct waiting *w = argument;
+    int r;
 
-    return w->recursive ? piu_condition_wait_rlock(w->condition, w->lock, timeout)
-                        : piu_condition_wait(w->condition, w->lock, timeout);
+    if (gettid() != getpid()) /* Python runs them in the main thread alone */
+        return 0;
+    PyEval_RestoreThread(w->thread);
+    r = PyErr_CheckSignals();
+    w->thread = PyEval_SaveThread();
+    return r;
+}
+
+static int wait_calling(struct waiting *w, int64_t timeout)
+{
+    int r;
+
+    w->thread = PyEval_SaveThread();
+    r = w->recursive ? piu_condition_wait_rlock_calling(w->condition, w->lock, timeout,
+                                                        call_handlers, w)
+                     : piu_condition_wait_calling(w->condition, w->lock, timeout,
+                                                  call_handlers, w);
+    PyEval_RestoreThread(w->thread);
+    return r;
 }
 
 /* ---- Methods ------------------------------------------------------------------------------ */
@@ -62,8 +82,12 @@ static PyObject *condition_wait(PyObject *self, PyObject *arguments, PyObject *k
         assert_held(c, "must acquire() condition before using wait()") < 0)
         return NULL;
     lock = Py_NewRef(c->lock);
-    w = (struct waiting){c->shared.hold.object, lock_memory(c), c->recursive};
-    r = wait_in_slices(call_wait, &w, ns);
+    w = (struct waiting){c->shared.hold.object, lock_memory(c), c->recursive, NULL};
+    r = wait_calling(&w, ns < WAIT_LONGEST ? ns : WAIT_LONGEST);
+    if (PyErr_Occurred()) {
+        ((struct lock_object *)lock)->owner_died += r > 0;
+        r = -EINTR;
+    }
     if (r > 0 && acquire_news((struct lock_object *)lock, "condition's lock", 0) < 0)
         r = -EINTR;
     Py_DECREF(lock);

@@ -15,6 +15,7 @@
  *
  *    not there --itself--> WAITING --notifier--> NOTIFIED --itself, with the lock--> not there
  *                             `--itself, with the lock: time is up, a signal--> not there
+ *    between() ended the wait: out, as one of a member that ended, and a notify passes on
  *    a member that ended:  WAITING: its entry is taken out;  NOTIFIED: that, and the longest
  *    waiting one is notified instead.  Any waiter does so in its slice, and any notifier.
  *
@@ -43,6 +44,12 @@ struct guard {
     owner_word *word;
     _Atomic uint32_t *depth; /* NULL: not recursive */
     uint32_t saved;
+};
+
+/* What the waiter does between its sleeps; NULL: nothing. */
+struct between {
+    int (*call)(void *);
+    void *argument;
 };
 
 static struct condition *inside(struct piu_condition *c)
@@ -78,6 +85,10 @@ static int guard_acquire(struct guard *g, uint64_t who)
 {
     int r;
 
+    if (g->depth && guard_is_mine(g, who)) { /* between() has acquired it, and kept it */
+        atomic_fetch_add(g->depth, g->saved);
+        return 0;
+    }
     do
         r = owner_acquire(g->word, who, CLOCK_FOREVER);
     while (r == -EINTR);
@@ -191,12 +202,17 @@ static int waiter_put(struct condition *c, uint64_t who, struct roll_entry **ret
     return e ? 0 : r < 0 ? r : -ENOMEM;
 }
 
-/* Out of the roll, unless a notify came at the last moment: then 0, and it stays. */
+/*
+ * Out of the roll, unless a notify came at the last moment: then 0, and it stays.  -ECANCELED:
+ * between() ended the wait, and such a notify goes to the next.
+ */
 static int waiter_withdraw(struct condition *c, uint64_t who, struct roll_entry *e,
                            int why)
 {
     gate_enter(c, who);
-    if (state_of(e) == NOTIFIED)
+    if (why == -ECANCELED)
+        waiter_bury(c, e);
+    else if (state_of(e) == NOTIFIED)
         why = 0;
     else
         roll_remove(e);
@@ -213,9 +229,20 @@ static void look_for_dead(struct condition *c, uint64_t who)
     gate_leave(c);
 }
 
-/* 0 notified, -ETIMEDOUT, -EINTR */
+/* 0: sleep on; -ECANCELED: it ended the wait; -EPERM: this is a child that it has forked */
+static int between_call(const struct between *b, uint64_t who)
+{
+    uint64_t now;
+    int r = b->call(b->argument);
+
+    if (member_who(&now) < 0 || now != who)
+        return -EPERM;
+    return r == 0 ? 0 : -ECANCELED;
+}
+
+/* 0 notified, -ETIMEDOUT, -EINTR, or what between_call() said */
 static int waiter_sleep(struct condition *c, uint64_t who, struct roll_entry *e,
-                        int64_t timeout)
+                        const struct between *b, int64_t timeout)
 {
     struct slices slices;
     int r = 0;
@@ -226,12 +253,17 @@ static int waiter_sleep(struct condition *c, uint64_t who, struct roll_entry *e,
         r = slices_sleep(&slices, &e->state, WAITING, NULL);
         if (r == 0 && state_of(e) == WAITING)
             look_for_dead(c, who);
+        if (b->call && (r == 0 || r == -EINTR))
+            r = between_call(b, who);
     }
+    if (r == -EPERM) /* the slices are the parent's */
+        return r;
     slices_end(&slices);
     return r;
 }
 
-static int wait(struct condition *c, struct guard *g, uint64_t who, int64_t timeout)
+static int wait(struct condition *c, struct guard *g, uint64_t who,
+                const struct between *b, int64_t timeout)
 {
     struct roll_entry *e;
     int r = waiter_put(c, who, &e);
@@ -240,7 +272,9 @@ static int wait(struct condition *c, struct guard *g, uint64_t who, int64_t time
     if (r < 0)
         return r;
     guard_release(g, who);
-    r = waiter_sleep(c, who, e, timeout);
+    r = waiter_sleep(c, who, e, b, timeout);
+    if (r == -EPERM)
+        return r;
     lock = guard_acquire(g, who);
     if (r < 0) /* with the lock (C2): who had it until now may have notified us */
         r = waiter_withdraw(c, who, e, r);
@@ -249,7 +283,8 @@ static int wait(struct condition *c, struct guard *g, uint64_t who, int64_t time
     return lock == 0 ? r : lock;
 }
 
-static int wait_checked(struct piu_condition *c, struct guard *g, int64_t timeout)
+static int wait_checked(struct piu_condition *c, struct guard *g, const struct between *b,
+                        int64_t timeout)
 {
     uint64_t who;
     int r = member_who(&who);
@@ -260,28 +295,43 @@ static int wait_checked(struct piu_condition *c, struct guard *g, int64_t timeou
         return -EFAULT;
     if (!guard_is_mine(g, who))
         return -EPERM;
-    return wait(inside(c), g, who, timeout);
+    return wait(inside(c), g, who, b, timeout);
 }
 
-int piu_condition_wait(struct piu_condition *c, struct piu_lock *l, int64_t timeout)
+int piu_condition_wait_calling(struct piu_condition *c, struct piu_lock *l,
+                               int64_t timeout, int (*between)(void *), void *argument)
 {
+    struct between b = {between, argument};
     struct guard g;
 
     if (!c || !l)
         return -EINVAL;
     g = (struct guard){.word = lock_word(l)};
-    return wait_checked(c, &g, timeout);
+    return wait_checked(c, &g, &b, timeout);
 }
 
-int piu_condition_wait_rlock(struct piu_condition *c, struct piu_rlock *l,
-                             int64_t timeout)
+int piu_condition_wait(struct piu_condition *c, struct piu_lock *l, int64_t timeout)
 {
+    return piu_condition_wait_calling(c, l, timeout, NULL, NULL);
+}
+
+int piu_condition_wait_rlock_calling(struct piu_condition *c, struct piu_rlock *l,
+                                     int64_t timeout, int (*between)(void *),
+                                     void *argument)
+{
+    struct between b = {between, argument};
     struct guard g;
 
     if (!c || !l)
         return -EINVAL;
     g = (struct guard){.word = rlock_word(l), .depth = rlock_depth(l)};
-    return wait_checked(c, &g, timeout);
+    return wait_checked(c, &g, &b, timeout);
+}
+
+int piu_condition_wait_rlock(struct piu_condition *c, struct piu_rlock *l,
+                             int64_t timeout)
+{
+    return piu_condition_wait_rlock_calling(c, l, timeout, NULL, NULL);
 }
 
 /* ---- Notifying ---------------------------------------------------------------------------- */

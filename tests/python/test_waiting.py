@@ -35,6 +35,11 @@ def fail():
     raise KeyError('of the action')
 
 
+def notify_it(condition):
+    with condition:
+        condition.notify()
+
+
 class ConditionTest(unittest.TestCase):
 
     def test_without_the_lock_it_is_an_assertion_error(self):
@@ -120,6 +125,43 @@ class ConditionTest(unittest.TestCase):
         self.assertIs(type(condition), synchronize.Condition)
         with condition:
             self.assertFalse(condition.wait(0.01))
+
+    def test_a_signals_handler_may_wait_for_one_who_needs_the_lock(self):
+        for lock in piu.Lock(), piu.RLock():
+            condition = piu.Condition(lock)
+
+            def handler(*_):
+                process = piu.get_context('fork').Process(target=notify_it, args=(condition,))
+                process.start()
+                process.join()
+
+            before = signal.signal(signal.SIGALRM, handler)
+            self.addCleanup(signal.signal, signal.SIGALRM, before)
+            with condition:
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                self.assertIs(condition.wait(), True)
+
+    def test_a_notify_goes_to_the_next_where_a_handler_raises_that_had_come_to_it(self):
+        context = piu.get_context('fork')
+        condition, queue = context.Condition(), context.SimpleQueue()
+        ready = context.Semaphore(0)
+        process = context.Process(target=wait_for_notify, args=(condition, ready, queue))
+
+        def handler(*_):
+            process.start()
+            ready.acquire()
+            with condition:
+                condition.notify()
+            raise InterruptedError
+
+        before = signal.signal(signal.SIGALRM, handler)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        with condition:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with self.assertRaises(InterruptedError):
+                condition.wait()
+        self.assertIs(queue.get(), True)
+        process.join()
 
     def test_ctrl_c_while_it_waits(self):
         condition = piu.Condition()

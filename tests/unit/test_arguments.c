@@ -85,6 +85,8 @@ TEST(what_one_waits_for)
     CHECK_EQ(piu_condition_wait(c, NULL, PIU_NOW), -EINVAL);
     CHECK_EQ(piu_condition_wait_rlock(NULL, NULL, PIU_NOW), -EINVAL);
     CHECK_EQ(piu_condition_wait_rlock(c, NULL, PIU_NOW), -EINVAL);
+    CHECK_EQ(piu_condition_wait_calling(c, NULL, PIU_NOW, NULL, NULL), -EINVAL);
+    CHECK_EQ(piu_condition_wait_rlock_calling(c, NULL, PIU_NOW, NULL, NULL), -EINVAL);
     CHECK_EQ(piu_condition_notify(NULL, 1), -EINVAL);
     CHECK_EQ(piu_condition_notify_all(NULL), -EINVAL);
     CHECK_EQ(piu_condition_waiting(NULL), 0);

@@ -472,6 +472,105 @@ TEST(signals_do_not_take_a_notified_waiter_away_from_its_lock)
     CHECK_EQ(notes->result[0], 0);
 }
 
+/* ---- Between its sleeps ----------------------------------------------------------------- */
+
+struct party { /* who waits, and calls one of these */
+    struct room *room;
+    struct notes *notes;
+    pid_t child;
+};
+
+static int wait_calling(struct party *party, int (*between)(void *))
+{
+    struct room *room = party->room;
+    int r;
+
+    enter(room);
+    r = piu_condition_wait_calling(&room->condition, &room->lock, PIU_SEC(20), between,
+                                   party);
+    if (r != -EPERM)
+        leave(room);
+    return r;
+}
+
+static int notifies(void *argument)
+{
+    struct party *party = argument;
+
+    party->notes->count++;
+    notify(party->room, 1);
+    return 0;
+}
+
+TEST(between_its_sleeps_a_waiter_does_not_have_the_lock_and_is_notified)
+{
+    struct party party = {room_new(), test_shared(sizeof(struct notes)), 0};
+
+    CHECK_EQ(wait_calling(&party, notifies), 0);
+    CHECK_EQ(party.notes->count, 1);
+    CHECK(condition_check(&party.room->condition));
+}
+
+/* The longest waiting one is this. */
+static int is_notified_and_ends(void *argument)
+{
+    struct party *party = argument;
+
+    party->child = waiter_start(party->room, party->notes, 1);
+    test_wait_until(piu_condition_waiting(&party->room->condition) == 2);
+    notify(party->room, 1);
+    return 1;
+}
+
+TEST(a_notify_that_came_before_between_ended_the_wait_goes_to_the_next)
+{
+    struct party party = {room_new(), test_shared(sizeof(struct notes)), 0};
+
+    CHECK_EQ(wait_calling(&party, is_notified_and_ends), -ECANCELED);
+    CHECK_EQ(child_wait(party.child), 0);
+    CHECK(condition_check(&party.room->condition));
+}
+
+static int keeps_the_rlock(void *argument)
+{
+    struct room *room = argument;
+
+    CHECK_EQ(piu_rlock_acquire(&room->rlock, PIU_NOW), 0);
+    return 1;
+}
+
+TEST(a_recursive_lock_that_between_keeps_comes_back_with_both_counts)
+{
+    struct room *room = room_new();
+
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(piu_rlock_acquire(&room->rlock, PIU_NOW), 0);
+    CHECK_EQ(piu_condition_wait_rlock_calling(&room->condition, &room->rlock, PIU_SEC(20),
+                                              keeps_the_rlock, room),
+             -ECANCELED);
+    CHECK_EQ(piu_rlock_count(&room->rlock), 3);
+}
+
+static int forks(void *argument)
+{
+    struct party *party = argument;
+
+    party->child = fork();
+    return party->child != 0;
+}
+
+TEST(a_child_that_between_forks_does_not_wait_in_its_parents_place)
+{
+    struct party party = {room_new(), test_shared(sizeof(struct notes)), 0};
+    int r = wait_calling(&party, forks);
+
+    if (party.child == 0)
+        _exit(r == -EPERM ? 0 : 1);
+    CHECK_EQ(r, -ECANCELED);
+    CHECK_EQ(child_wait(party.child), 0);
+    CHECK(condition_check(&party.room->condition));
+}
+
 /* By the layout that the head of condition.c draws. */
 TEST(a_notify_that_passes_from_nowhere_to_nowhere_bars_nobody)
 {

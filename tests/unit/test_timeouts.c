@@ -70,6 +70,27 @@ static int wait_condition_rlock(struct things *t, int64_t timeout)
     return r;
 }
 
+static int wait_condition_calling(struct things *t, int64_t timeout)
+{
+    int r;
+
+    CHECK(piu_lock_acquire(&t->free_lock, PIU_FOREVER) >= 0);
+    r = piu_condition_wait_calling(&t->condition, &t->free_lock, timeout, NULL, NULL);
+    CHECK_EQ(piu_lock_release(&t->free_lock), 0);
+    return r;
+}
+
+static int wait_condition_rlock_calling(struct things *t, int64_t timeout)
+{
+    int r;
+
+    CHECK(piu_rlock_acquire(&t->free_rlock, PIU_FOREVER) >= 0);
+    r = piu_condition_wait_rlock_calling(&t->condition, &t->free_rlock, timeout, NULL,
+                                         NULL);
+    CHECK_EQ(piu_rlock_release(&t->free_rlock), 0);
+    return r;
+}
+
 static int wait_event(struct things *t, int64_t timeout)
 {
     return piu_event_wait(&t->event, timeout);
@@ -223,12 +244,32 @@ static const struct {
     const char *name;
     waiting *run;
 } waits[] = {
-    WAIT(lock),      WAIT(rlock),      WAIT(to_read),     WAIT(to_write),
-    WAIT(semaphore), WAIT(to_enter),   WAIT(condition),   WAIT(condition_rlock),
-    WAIT(event),     WAIT(barrier),    WAIT(put),         WAIT(put_many),
-    WAIT(reserve),   WAIT(join_queue), WAIT(get),         WAIT(get_new),
-    WAIT(get_many),  WAIT(take),       WAIT(any),         WAIT(process),
-    WAIT(result),    WAIT(result_get), WAIT(result_next), WAIT(pool_join),
+    WAIT(lock),
+    WAIT(rlock),
+    WAIT(to_read),
+    WAIT(to_write),
+    WAIT(semaphore),
+    WAIT(to_enter),
+    WAIT(condition),
+    WAIT(condition_rlock),
+    WAIT(condition_calling),
+    WAIT(condition_rlock_calling),
+    WAIT(event),
+    WAIT(barrier),
+    WAIT(put),
+    WAIT(put_many),
+    WAIT(reserve),
+    WAIT(join_queue),
+    WAIT(get),
+    WAIT(get_new),
+    WAIT(get_many),
+    WAIT(take),
+    WAIT(any),
+    WAIT(process),
+    WAIT(result),
+    WAIT(result_get),
+    WAIT(result_next),
+    WAIT(pool_join),
     WAIT(meeting),
 };
 
