@@ -5,6 +5,8 @@
 #include "handle.h"
 #include "message.h"
 
+#include <sys/wait.h>
+
 struct module_state *state_of_module(PyObject *module)
 {
     return PyModule_GetState(module);
@@ -77,11 +79,41 @@ static PyObject *join(PyObject *module, PyObject *arguments)
     return r < 0 && r != -EBUSY ? error_raise("family", r) : PyBool_FromLong(r == 0);
 }
 
+/*
+ * waitpid(), whose news is noted in the same step: no signal's handler, which may raise, comes
+ * between.  The child of a Popen may also be nobody's any more (ECHILD): then there is no news.
+ */
+static PyObject *reap(PyObject *module, PyObject *arguments)
+{
+    PyObject *popen, *code;
+    int pid, flags, status, r;
+    pid_t ended;
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "Oii", &popen, &pid, &flags))
+        return NULL;
+    do {
+        Py_BEGIN_ALLOW_THREADS;
+        ended = waitpid(pid, &status, flags);
+        Py_END_ALLOW_THREADS;
+        if (ended < 0 && errno == EINTR && PyErr_CheckSignals() < 0)
+            return NULL;
+    } while (ended < 0 && errno == EINTR);
+    if (ended != pid)
+        Py_RETURN_NONE;
+    code = PyLong_FromLong(WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+    r = code ? PyObject_SetAttrString(popen, "returncode", code) : -1;
+    Py_XDECREF(code);
+    return r < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 static PyMethodDef functions[] = {
     ENTRY("_leave", leave, METH_NOARGS, "This process ends by its own will."),
     ENTRY("_family", family, METH_NOARGS, "(text, descriptor): for _join() in a child."),
     ENTRY("_join", join, METH_VARARGS,
           "Be of the family of whoever started this process."),
+    ENTRY("_reap", reap, METH_VARARGS,
+          "(popen, pid, flags): popen.returncode, if that child has ended."),
     {NULL, NULL, 0, NULL},
 };
 

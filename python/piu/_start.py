@@ -47,7 +47,8 @@ class Family:
     def __reduce__(self):
         popen = context.get_spawning_popen()
         if popen is None:
-            raise RuntimeError('what a new process is told of piu can only be pickled while that process is started')
+            raise RuntimeError('what a new process is told of piu can only be pickled while '
+                               'that process is started')
         text, descriptor = _piu._family()
         duplicate = popen.__dict__.get('_piu_descriptor')
         if duplicate is None:
@@ -137,4 +138,10 @@ def _wrap_popen():
         else:
             stock(self, process_obj)
 
+    def poll(self, flag=os.WNOHANG):
+        if self.returncode is None:
+            _piu._reap(self, self.pid, flag)
+        return self.returncode
+
     popen_fork.Popen.__init__ = __init__
+    popen_fork.Popen.poll = poll

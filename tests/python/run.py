@@ -46,7 +46,10 @@ def main():
     file = Path(sys.argv[1]).resolve()
     os.chdir(file.parent)
     sys.path.insert(0, str(file.parent))
-    names = list(tests_of(unittest.defaultTestLoader.loadTestsFromName(file.stem)))
+    loader = unittest.defaultTestLoader
+    names = list(tests_of(loader.loadTestsFromName(file.stem)))
+    if loader.errors:
+        sys.exit(loader.errors[0])
     if wanted := set(sys.argv[2:]):
         if unknown := wanted - {name.split('.')[-1] for name in names}:
             sys.exit(f'{file.name}: no test {", ".join(sorted(unknown))}')

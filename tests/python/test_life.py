@@ -18,6 +18,12 @@ def pause():
         signal.pause()
 
 
+def die_when_asleep(pid):
+    """When that process sleeps."""
+    children.wait_until_asleep(pid)
+    children.die()
+
+
 def spin(begun):
     begun.set()
     while True:
@@ -82,6 +88,19 @@ def daemons_seen_while_one_starts():
 
 
 class LifeTest(unittest.TestCase):
+
+    def test_an_end_at_which_a_handler_raises_is_known_all_the_same(self):
+        before = signal.signal(signal.SIGCHLD, signal.default_int_handler)
+        try:
+            for method in 'fork', 'spawn':
+                child = piu.get_context(method).Process(target=die_when_asleep, args=(os.getpid(),))
+                with self.subTest(method), self.assertRaises(KeyboardInterrupt):
+                    child.start()
+                    child.join()
+                child.join()
+                self.assertEqual((child.exitcode, child.is_alive()), (-signal.SIGKILL, False))
+        finally:
+            signal.signal(signal.SIGCHLD, before)
 
     def ended(self, pidfds):
         """All of them."""
