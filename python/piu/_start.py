@@ -133,10 +133,14 @@ def _wrap_popen():
     stock = popen_fork.Popen.__init__
 
     def __init__(self, process_obj):
-        if _life.is_bound(process_obj, _state['installed']):
-            _life.start_bound(lambda: stock(self, process_obj), process_obj)
-        else:
-            stock(self, process_obj)
+        outer = context.get_spawning_popen()  # a signal's handler may have come upon it
+        try:
+            if _life.is_bound(process_obj, _state['installed']):
+                _life.start_bound(lambda: stock(self, process_obj), process_obj)
+            else:
+                stock(self, process_obj)
+        finally:
+            context.set_spawning_popen(outer)
 
     def poll(self, flag=os.WNOHANG):
         if self.returncode is None:

@@ -74,24 +74,27 @@ class Zygote:
         self.renew_lock()
 
     def renew_lock(self):
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal's handler may start a process, too
 
     def start(self):
         """Start one, in place of the last."""
         if self.starter == os.getpid():
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.pid, os.WNOHANG)
-        self.socket, server = sockets(socket.SOCK_SEQPACKET)
+        last = self.socket
+        ours, server = sockets(socket.SOCK_SEQPACKET)
         text, family = _piu._family()
         with server, open(os.memfd_create('zygote'), 'w+b') as setup:
             pickle.dump(self.setup(text), setup)
             setup.seek(0)
             descriptors = [server.fileno(), setup.fileno(), family, resource_tracker.getfd()]
             program = spawn.get_executable()
-            self.pid = util.spawnv_passfds(
+            if self.socket is not last:  # a handler that came meanwhile has started one
+                return
+            pid = util.spawnv_passfds(
                 program, [program, *util._args_from_interpreter_flags(), '-c',
                           COMMAND % (_start.PLACE, *descriptors)], descriptors)
-            self.starter = os.getpid()
+        self.socket, self.pid, self.starter = ours, pid, os.getpid()
 
     def setup(self, family):
         """What it is told first."""

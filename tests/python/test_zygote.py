@@ -43,7 +43,7 @@ def spare_of(pid, others=0):
     return children_of(pid)[-1]
 
 
-def end(how):
+def end(how, *_):
     if how == 'exit':
         sys.exit(3)
     if how == 'raise':
@@ -211,6 +211,37 @@ class ZygoteTest(unittest.TestCase):
         starter.join()
         self.assertEqual(starter.exitcode, 0)
         self.assertNotEqual(zygote_pid(), first)
+
+    def test_a_signals_handler_starts_a_process_while_one_starts(self):
+        codes, to_come = [], []
+
+        def start(*_):
+            codes.append(children.run(context, end, 'return'))
+
+        def interrupted(method):
+            def call(*arguments):
+                if to_come:
+                    signal.raise_signal(to_come.pop())
+                return method(*arguments)
+            return call
+
+        class Interrupting:
+            def __reduce__(self):
+                signal.raise_signal(signal.SIGALRM)
+                return int, ()
+
+        before = signal.signal(signal.SIGALRM, start)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        for name in 'setup', 'ask':
+            _zygote.zygote.socket = None  # it starts one
+            to_come.append(signal.SIGALRM)
+            with mock.patch.object(_zygote.Zygote, name,
+                                   interrupted(getattr(_zygote.Zygote, name))):
+                start()
+        process = context.Process(target=end, args=('return', Interrupting(), context.Lock()))
+        process.start()
+        process.join()
+        self.assertEqual([*codes, process.exitcode], [0] * 6)
 
     def test_a_killed_spare_has_a_successor(self):
         first = zygote_pid()
