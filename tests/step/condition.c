@@ -231,6 +231,34 @@ static void the_notify_is_not_lost(void *state)
 KILL(condition, woken, CONDITION, .peers = {peer_waits_later, peer_notifies},
      .operation = wait_and_say_so, .check = the_notify_is_not_lost);
 
+static int ends_the_wait(void *unused)
+{
+    (void)unused;
+    return 1;
+}
+
+static void wait_and_give_on(void *state)
+{
+    struct state *s = state;
+
+    acquire(state);
+    CHECK_EQ(piu_condition_wait_calling(&s->condition, &s->lock, PIU_FOREVER,
+                                        ends_the_wait, NULL),
+             -ECANCELED);
+    release(state);
+}
+
+static void the_other_got_it(void *state)
+{
+    peer_join(1);
+    notify_none(state);
+    peer_join(0);
+    nobody_waits(state);
+}
+
+KILL(condition, given_on, CONDITION, .peers = {peer_waits_later, peer_notifies},
+     .operation = wait_and_give_on, .check = the_other_got_it);
+
 /* ---- Two ------------------------------------------------------------------------------------ */
 
 KILL(condition, notifier_and_waiter, CONDITION, .operation = notify_one,
