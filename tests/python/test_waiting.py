@@ -40,6 +40,13 @@ def notify_it(condition):
         condition.notify()
 
 
+def interrupt_and_hold(condition, pid):
+    with condition:
+        condition.notify()
+        os.kill(pid, signal.SIGINT)
+        children.wait_until_asleep(pid)
+
+
 class ConditionTest(unittest.TestCase):
 
     def test_without_the_lock_it_is_an_assertion_error(self):
@@ -170,6 +177,16 @@ class ConditionTest(unittest.TestCase):
                 threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
                 condition.wait()
         self.assertTrue(condition.acquire(False))
+
+    def test_ctrl_c_while_it_takes_the_lock_back_comes_with_the_lock(self):
+        condition = piu.Condition()
+        child = piu.get_context('fork').Process(target=interrupt_and_hold, args=(condition, os.getpid()))
+        with self.assertRaises(KeyboardInterrupt) as caught:
+            with condition:  # what it raises at its end would be another error
+                child.start()
+                condition.wait()
+        self.assertIsNone(caught.exception.__context__)
+        child.join()
 
 
 class EventTest(unittest.TestCase):
