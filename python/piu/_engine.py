@@ -30,6 +30,10 @@ def is_global(function):
         kind is BuiltinFunctionType and isinstance(function.__self__, ModuleType))
 
 
+def is_main():
+    return threading.current_thread() is threading.main_thread()
+
+
 class Engine:
 
     def __init__(self, make, processes, maxtasks):
@@ -81,7 +85,9 @@ class Engine:
                 task = self.pending[number] = result, i, (
                     _piu.TASK_CALL, function, tuple(args), {**kwds})
             self.send(number, task[2])
-        except Exception as e:
+        except BaseException as e:
+            if not isinstance(e, Exception) and is_main():  # perhaps a signal's
+                raise
             self.refuse(number, e)
         self.submitted(result._eager)
 

@@ -65,6 +65,14 @@ def fail_first_in(place):
         fail()
 
 
+class RaisesAsArgument:
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __reduce__(self):
+        raise self.kind('as an argument')
+
+
 class TwoArguments(Exception):
     def __init__(self, a, b):
         super().__init__(a)
@@ -1128,6 +1136,14 @@ class PoolTest(unittest.TestCase):
                 if chunksize == 1:
                     self.assertEqual(found.next(60), 4)
                 self.assertRaisesRegex(RuntimeError, 'no more', found.next, 60)
+
+    def test_an_argument_that_exits_where_it_is_pickled_is_told_by_next(self):
+        with piu.Pool(1) as pool:
+            for kind in SystemExit, KeyboardInterrupt:
+                found = pool.imap(repr, iter([2, RaisesAsArgument(kind), 3]))
+                self.assertEqual(found.next(60), '2')
+                self.assertRaises(kind, found.next, 60)
+                self.assertEqual(found.next(60), '3')
 
     def test_in_a_forked_child_it_says_so(self):
         with piu.Pool(1) as pool:
