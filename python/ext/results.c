@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define AT_ONCE 4096 /* results; then the caller looks at other things, too */
+#define HANDLERS 2   /* exceptions in a row that may be of handlers, not of the result's class */
 
 /* ---- One result ------------------------------------------------------------------------------- */
 
@@ -70,13 +71,18 @@ static int settle_numbers(PyObject *jobs, PyObject *inbox, const struct result_h
     return r;
 }
 
-/* It cannot be unpickled: an entry that says so, unless a signal handler raised. */
-static int settle_broken(PyObject *inbox, const struct result_head *head)
+/*
+ * It cannot be unpickled: an entry that says so, unless a signal handler may have raised, in the
+ * main thread.
+ */
+static int settle_broken(const struct tasks_object *s, PyObject *inbox,
+                         const struct result_head *head)
 {
     PyObject *type, *error, *trace;
     int r;
 
-    if (!PyErr_ExceptionMatches(PyExc_Exception))
+    if (s->cut_off < HANDLERS && getpid() == gettid() &&
+        !PyErr_ExceptionMatches(PyExc_Exception))
         return -1;
     PyErr_Fetch(&type, &error, &trace);
     PyErr_NormalizeException(&type, &error, &trace);
@@ -107,12 +113,12 @@ static int take_in(struct tasks_object *s, PyObject *jobs, PyObject *inbox,
     bytes += sizeof(head);
     size -= sizeof(head);
     if (head.kind == RESULT_NUMBERS)
-        r = numbers_read(&n, bytes, size) < 0 ? settle_broken(inbox, &head)
+        r = numbers_read(&n, bytes, size) < 0 ? settle_broken(s, inbox, &head)
                                               : settle_numbers(jobs, inbox, &head, &n);
     else if ((value = message_read(s->shared.state, bytes, size)))
         r = settle(jobs, inbox, &head, value);
     else
-        r = settle_broken(inbox, &head);
+        r = settle_broken(s, inbox, &head);
     Py_XDECREF(value);
     if (r == 0 && s->finished && head.number != 0 && head.kind != RESULT_AGAIN &&
         head.slot < s->slots)
@@ -129,6 +135,7 @@ static void keep_object(struct tasks_object *s, PyObject *result)
     PyObject *type, *error, *trace;
 
     PyErr_Fetch(&type, &error, &trace);
+    s->cut_off++;
     if (!s->kept)
         s->kept = PyList_New(0);
     if (!result || !s->kept || PyList_Append(s->kept, result) < 0)
@@ -175,10 +182,12 @@ static int collect_kept(struct tasks_object *s, PyObject *jobs, PyObject *inbox)
     bytes = (const unsigned char *)PyBytes_AS_STRING(kept);
     size = (size_t)PyBytes_GET_SIZE(kept);
     r = take_in(s, jobs, inbox, bytes, size);
-    if (r == 0)
+    if (r == 0) {
+        s->cut_off = 0;
         result_land(bytes, size);
-    else
+    } else {
         keep_object(s, kept);
+    }
     Py_DECREF(kept);
     return r < 0 ? -1 : 1;
 }

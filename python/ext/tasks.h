@@ -91,6 +91,7 @@ struct tasks_object {
     bool patient;       /* the last spin was in vain: the next is short */
     uint64_t *finished; /* by slot: results collected of its worker; NULL in workers */
     PyObject *kept;     /* a list: results that a handler's exception has cut off; NULL */
+    unsigned cut_off;   /* how often that was, since one of them was read */
 };
 
 static inline struct piu_queue *tasks_of(const struct tasks_object *self)

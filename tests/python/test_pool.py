@@ -73,6 +73,15 @@ class RaisesAsArgument:
         raise self.kind('as an argument')
 
 
+class ExitsAsResult:
+    def __reduce__(self):
+        return sys.exit, ('as a result',)
+
+
+def give_what_exits(x):
+    return ExitsAsResult() if x == 1 else x
+
+
 class TwoArguments(Exception):
     def __init__(self, a, b):
         super().__init__(a)
@@ -1144,6 +1153,17 @@ class PoolTest(unittest.TestCase):
                 self.assertEqual(found.next(60), '2')
                 self.assertRaises(kind, found.next, 60)
                 self.assertEqual(found.next(60), '3')
+
+    def test_a_result_that_exits_where_it_is_unpickled_is_told_and_gone(self):
+        with piu.Pool(1) as pool:
+            for function in give_what_exits, square:  # it may be a signal's handler that exits
+                self.assertRaises(SystemExit, pool.map, function, range(3), 1)
+            self.assertEqual(pool.map(square, range(3)), [0, 1, 4])
+            found = pool.imap(give_what_exits, range(3))
+            self.assertEqual(found.next(60), 0)
+            self.assertRaisesRegex(stock.MaybeEncodingError, 'as a result', found.next, 60)
+            self.assertEqual(found.next(60), 2)
+            self.assertEqual(pool.map(square, range(3)), [0, 1, 4])
 
     def test_in_a_forked_child_it_says_so(self):
         with piu.Pool(1) as pool:
