@@ -24,6 +24,11 @@ def failed_bare(error, function):
     return error
 
 
+def unsendable(error, value):
+    """In a worker: for a value that cannot be pickled."""
+    return cannot_be_sent(error, repr_of(value))
+
+
 class Failure(stock.ExceptionWithTraceback):
     """The pickle of the exception is in bytes of its own: a class may refuse what its `args` say,
     and its name, text and traceback arrive nevertheless."""

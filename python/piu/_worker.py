@@ -3,8 +3,7 @@
 import signal
 
 from . import _life
-from ._failures import Failure, failed, failed_bare
-from ._light import pool as stock
+from ._failures import Failure, failed, failed_bare, unsendable
 
 INTERRUPTED = 128 + signal.SIGINT  # exit code after Ctrl-C, as shells have it
 
@@ -17,8 +16,7 @@ def worker(tasks, slot, initializer, initargs, maxtasks, wrap, mask):
         _life.begin_worker()
         if initializer is not None:
             initialize(tasks, slot, initializer, initargs)
-        tasks.work(slot, maxtasks or 0, failed if wrap else failed_bare,
-                   stock.MaybeEncodingError)
+        tasks.work(slot, maxtasks or 0, failed if wrap else failed_bare, unsendable)
     except KeyboardInterrupt:  # Ctrl-C is for the whole terminal: the pool's process tells of it
         raise SystemExit(INTERRUPTED) from None
 

@@ -82,6 +82,13 @@ def give_what_exits(x):
     return ExitsAsResult() if x == 1 else x
 
 
+def list_in_lists(depth):
+    result = []
+    for _ in range(depth):
+        result = [result]
+    return result
+
+
 class TwoArguments(Exception):
     def __init__(self, a, b):
         super().__init__(a)
@@ -1164,6 +1171,11 @@ class PoolTest(unittest.TestCase):
             self.assertRaisesRegex(stock.MaybeEncodingError, 'as a result', found.next, 60)
             self.assertEqual(found.next(60), 2)
             self.assertEqual(pool.map(square, range(3)), [0, 1, 4])
+
+    def test_a_result_too_deep_for_its_repr_is_told(self):
+        with piu.Pool(1) as pool:
+            self.assertRaisesRegex(stock.MaybeEncodingError, 'RecursionError', pool.apply,
+                                   list_in_lists, (100_000,))
 
     def test_in_a_forked_child_it_says_so(self):
         with piu.Pool(1) as pool:
