@@ -150,6 +150,10 @@ class Engine:
             raise RuntimeError(f'this pool belongs to process {self.pid}: it cannot be used in '
                                f'its child {os.getpid()}')
 
+    def is_mine(self):
+        """Nobody else can lead while this thread waits."""
+        return helper.is_current() or self.lead._is_owned()
+
     def wait(self, event, timeout=None):
         self.check_process()
         deadline = None if timeout is None else time.monotonic() + timeout

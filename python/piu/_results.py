@@ -145,6 +145,7 @@ class _Iterates:
     def __init__(self, pool):
         self._room = threading.Semaphore(AHEAD)
         self._turns = []  # locks, each released to wake the thread that waits for it
+        self._engine = pool._engine
         super().__init__(pool)
 
     def next(self, timeout=None):
@@ -163,7 +164,10 @@ class _Iterates:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise stock.TimeoutError
-            self._await_turn(-1 if left is None else min(left, threading.TIMEOUT_MAX))
+            if self._engine.is_mine():  # a callback, or a result's class: nobody else leads
+                self._engine.wait(_News(self), left)
+            else:
+                self._await_turn(-1 if left is None else min(left, threading.TIMEOUT_MAX))
 
     __next__ = next
 
@@ -203,6 +207,16 @@ class _Iterates:
         self._failed = True
         self._tell()
         self._room.release()
+
+
+class _News:
+    """Like an event: next() has something to give."""
+
+    def __init__(self, result):
+        self._result = result
+
+    def is_set(self):
+        return bool(self._result._items) or self._result._is_over()
 
 
 class IMapIterator(_Iterates, stock.IMapIterator):

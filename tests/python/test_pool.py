@@ -1177,6 +1177,13 @@ class PoolTest(unittest.TestCase):
             self.assertRaisesRegex(stock.MaybeEncodingError, 'RecursionError', pool.apply,
                                    list_in_lists, (100_000,))
 
+    def test_a_callback_may_wait_for_an_imap(self):
+        found = []
+        with piu.Pool(1) as pool:
+            pool.apply_async(square, (2,), callback=lambda x: found.extend(
+                pool.imap(square, [x]).next(20) for _ in range(2))).get(60)
+        self.assertEqual(found, [16, 16])
+
     def test_in_a_forked_child_it_says_so(self):
         with piu.Pool(1) as pool:
             pid = os.fork()
