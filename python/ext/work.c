@@ -3,6 +3,8 @@
 #include "tasks.h"
 #include "wait.h"
 
+#include <unistd.h>
+
 #define SLICE PIU_MSEC(50)
 #define LARGE ((size_t)8 << 20) /* bytes */
 
@@ -16,6 +18,7 @@ struct worker {
     struct tasks_object *tasks;
     struct seat *seat;
     unsigned slot;
+    pid_t pid;
     bool patient;
     PyObject *failed, *unsent; /* borrowed */
     PyObject *function, *name; /* what its pickle gave, and the pickle; NULL at first */
@@ -382,6 +385,12 @@ static int work_once(struct worker *w)
     memcpy(&head, t.message, sizeof(head));
     atomic_store(&w->seat->begun, head.number); /* T2 */
     result = task_run(w, &t, &head);
+    if (getpid() != w->pid) { /* a child that the task has forked: its parent is the worker */
+        if (result)
+            PyErr_SetNone(PyExc_SystemExit);
+        Py_XDECREF(result);
+        return -1;
+    }
     r = result ? send_result(w, &head, result) : send_failure(w, head.number);
     Py_XDECREF(result);
     if (r == 0)
@@ -403,7 +412,7 @@ static void keep_pages(void)
 
 PyObject *tasks_work(PyObject *self, PyObject *arguments)
 {
-    struct worker w = {.tasks = (struct tasks_object *)self};
+    struct worker w = {.tasks = (struct tasks_object *)self, .pid = getpid()};
     unsigned long long most;
     int r = 1;
 

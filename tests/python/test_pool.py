@@ -89,6 +89,12 @@ def list_in_lists(depth):
     return result
 
 
+def fork_and_both_return(x):
+    if x % 10 == 0 and os.fork() == 0:
+        return -1
+    return x
+
+
 class TwoArguments(Exception):
     def __init__(self, a, b):
         super().__init__(a)
@@ -1183,6 +1189,12 @@ class PoolTest(unittest.TestCase):
             pool.apply_async(square, (2,), callback=lambda x: found.extend(
                 pool.imap(square, [x]).next(20) for _ in range(2))).get(60)
         self.assertEqual(found, [16, 16])
+
+    def test_a_child_that_a_task_forked_does_no_tasks(self):
+        with piu.Pool(2) as pool:
+            for _ in range(5):
+                results = [pool.apply_async(fork_and_both_return, (x,)) for x in range(100)]
+                self.assertEqual([r.get(20) for r in results], list(range(100)))
 
     def test_in_a_forked_child_it_says_so(self):
         with piu.Pool(1) as pool:
