@@ -1,6 +1,7 @@
 """The workers of a pool: started, watched, found ended, replaced, and ended with it."""
 
 import contextlib
+import os
 import signal
 import time
 from collections import deque
@@ -12,6 +13,18 @@ from ._losses import none_began, oom_kills
 LOOK_OFTEN = 0.05  # seconds, while a worker could not be started, or has no sentinel
 KILL_AFTER = 5.0  # seconds that a worker has to end after SIGTERM
 STORM = 5.0  # seconds
+MOMENT = 0.0005  # seconds
+
+
+def has_ended(w, patience):
+    """The sentinel is ready also of one that has closed all descriptors, and lives."""
+    until = time.monotonic() + patience
+    with contextlib.suppress(ChildProcessError):  # another process's, or somebody reaped it
+        while os.waitid(os.P_PID, w.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(MOMENT)
+    return True
 
 
 class Workers:
@@ -20,6 +33,7 @@ class Workers:
     def __init__(self, tasks, make, count, maxtasks):
         self.tasks, self.make, self.count, self.maxtasks = tasks, make, count, maxtasks
         self.all = []
+        self.closed = set()  # those that live, and have closed their end of the sentinel
         self.next_look = 0.0
         self.deaths = deque()  # times of those since the last task that was done
         self.unbegun = None  # what an initializer has raised since then
@@ -65,11 +79,16 @@ class Workers:
             w = sentinels[sentinel]
             with contextlib.suppress(OSError):
                 self.tasks.unwatch(sentinel)
+            if not has_ended(w, 0 if w in self.closed else LOOK_OFTEN):
+                self.closed.add(w)
+                self.look_later(LOOK_OFTEN)
+                continue
             w.join()
             yield w
 
     def remove(self, w):
         self.all.remove(w)
+        self.closed.discard(w)
         self.tasks.clear(w._piu_slot)
 
     def has_begun(self, number):
@@ -113,7 +132,8 @@ class Workers:
         for w in list(self.all):
             sentinel = getattr(w, 'sentinel', None)
             left = max(0, deadline - time.monotonic())
-            if sentinel is not None and not connection.wait([sentinel], left):
+            if sentinel is not None and not (
+                    connection.wait([sentinel], left) and has_ended(w, left)):
                 w.kill()
             w.join()
 

@@ -95,6 +95,11 @@ def fork_and_both_return(x):
     return x
 
 
+def close_all(x):
+    os.closerange(3, 256)
+    return x
+
+
 class TwoArguments(Exception):
     def __init__(self, a, b):
         super().__init__(a)
@@ -1195,6 +1200,16 @@ class PoolTest(unittest.TestCase):
             for _ in range(5):
                 results = [pool.apply_async(fork_and_both_return, (x,)) for x in range(100)]
                 self.assertEqual([r.get(20) for r in results], list(range(100)))
+
+    def test_a_worker_that_closes_all_descriptors_goes_on(self):
+        with piu.get_context('fork').Pool(1) as pool:
+            pid = pool.apply(os.getpid)
+            for x in range(10):
+                self.assertEqual(pool.apply_async(close_all, (x,)).get(20), x)
+                pool._repopulate_pool()
+            self.assertEqual(pool.apply_async(os.getpid).get(20), pid)
+            self.assertRaises(piu.WorkerLost, pool.apply, die)
+            self.assertEqual(pool.apply_async(square, (3,)).get(20), 9)
 
     def test_in_a_forked_child_it_says_so(self):
         with piu.Pool(1) as pool:
