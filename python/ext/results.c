@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #define AT_ONCE 4096 /* results; then the caller looks at other things, too */
-#define HANDLERS 2   /* exceptions in a row that may be of handlers, not of the result's class */
 
 /* ---- One result ------------------------------------------------------------------------------- */
 
@@ -71,18 +70,14 @@ static int settle_numbers(PyObject *jobs, PyObject *inbox, const struct result_h
     return r;
 }
 
-/*
- * It cannot be unpickled: an entry that says so, unless a signal handler may have raised, in the
- * main thread.
- */
+/* It cannot be unpickled: an entry that says so. */
 static int settle_broken(const struct tasks_object *s, PyObject *inbox,
                          const struct result_head *head)
 {
     PyObject *type, *error, *trace;
     int r;
 
-    if (s->cut_off < HANDLERS && getpid() == gettid() &&
-        !PyErr_ExceptionMatches(PyExc_Exception))
+    if (may_be_of_handler(s->cut_off))
         return -1;
     PyErr_Fetch(&type, &error, &trace);
     PyErr_NormalizeException(&type, &error, &trace);

@@ -2,6 +2,9 @@
 #include "errors.h"
 #include "tasks.h"
 
+#include <unistd.h>
+
+#define HANDLERS 2
 #define LONG_PUT ((size_t)256 << 10) /* bytes; from here on others may have the GIL */
 #define SIGNALS  1024                /* submissions between two looks at signals */
 
@@ -257,13 +260,16 @@ static Py_ssize_t chunk_put(struct tasks_object *s, struct front *front, uint64_
     return r;
 }
 
-/* None, as a signal's handler has raised: NULL. */
+bool may_be_of_handler(unsigned in_a_row)
+{
+    return !PyErr_ExceptionMatches(PyExc_Exception) && getpid() == gettid() &&
+           in_a_row < HANDLERS;
+}
+
 static PyObject *chunk_refused(Py_ssize_t i)
 {
     PyObject *type, *error, *trace;
 
-    if (!PyErr_ExceptionMatches(PyExc_Exception))
-        return NULL;
     PyErr_Fetch(&type, &error, &trace);
     PyErr_NormalizeException(&type, &error, &trace);
     Py_XDECREF(type);
@@ -294,8 +300,12 @@ PyObject *tasks_submit_chunks(PyObject *self, PyObject *arguments)
     while (chunks_next(chunks, least, &i)) {
         size = chunk_put(s, &front, first + (uint64_t)i, &items, i * items.chunksize,
                          kind & TASK_WHOLE ? whole : NULL);
-        if (size >= 0 || PyErr_ExceptionMatches(PyExc_Exception))
-            chunks_gave(chunks, size);
+        if (size < 0 && may_be_of_handler(s->cut_short)) {
+            s->cut_short++;
+            return NULL;
+        }
+        s->cut_short = 0;
+        chunks_gave(chunks, size);
         if (size < 0)
             return chunk_refused(i);
         if (i % SIGNALS == SIGNALS - 1 && PyErr_CheckSignals() < 0)

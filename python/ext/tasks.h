@@ -92,6 +92,7 @@ struct tasks_object {
     uint64_t *finished; /* by slot: results collected of its worker; NULL in workers */
     PyObject *kept;     /* a list: results that a handler's exception has cut off; NULL */
     unsigned cut_off;   /* how often that was, since one of them was read */
+    unsigned cut_short; /* the same of chunks, since one was given */
 };
 
 static inline struct piu_queue *tasks_of(const struct tasks_object *self)
@@ -123,6 +124,12 @@ int slot_check(const struct tasks_object *self, unsigned slot); /* -1 with Index
 int parts_put(struct piu_queue *q, const void *head, size_t size, struct message *m);
 int numbers_put(struct piu_queue *q, const void *head, size_t size,
                 const struct numbers *n);
+
+/*
+ * Where pickle's exception is not an Exception: may a signal's handler have raised it, so that the
+ * object is to be tried again?  Handlers run in the main thread, and seldom twice in a row.
+ */
+bool may_be_of_handler(unsigned in_a_row);
 
 /* Wakes a worker that sleeps, unless one is looking already. */
 void workers_wake(const struct tasks_object *self);

@@ -357,7 +357,9 @@ class Engine:
         self.pending[new] = *found, task
         try:
             self.send(new, task, self.moved, number)
-        except Exception as e:
+        except BaseException as e:
+            if not isinstance(e, Exception) and is_main():  # perhaps a signal's
+                raise
             self.end_task(number, (False, e))
         finally:
             self.pending.pop(number if number in self.moved else new, None)

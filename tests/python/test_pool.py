@@ -6,6 +6,7 @@ import functools
 import gc
 import os
 import pickle
+import queue
 import re
 import resource
 import signal
@@ -93,6 +94,11 @@ def fork_and_both_return(x):
     if x % 10 == 0 and os.fork() == 0:
         return -1
     return x
+
+
+def ignore_sigterm(done):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    done.release()
 
 
 def close_all(x):
@@ -841,8 +847,11 @@ class PoolTest(unittest.TestCase):
 
     def test_ctrl_c_in_terminate_leaves_no_worker_that_ignores_sigterm(self):
         for method in children.METHODS:
-            pool = piu.get_context(method).Pool(2, signal.signal, (signal.SIGTERM, signal.SIG_IGN))
-            pool.map(square, [1, 2], 1)
+            context = piu.get_context(method)
+            ignores = context.Semaphore(0)
+            pool = context.Pool(2, ignore_sigterm, (ignores,))
+            for _ in pool._pool:
+                ignores.acquire()
             workers = list(pool._pool)
             with mock.patch.object(workers[0], 'join', side_effect=KeyboardInterrupt), \
                     mock.patch('piu._workers.KILL_AFTER', 0.01):
@@ -1171,6 +1180,14 @@ class PoolTest(unittest.TestCase):
                 self.assertEqual(found.next(60), '2')
                 self.assertRaises(kind, found.next, 60)
                 self.assertEqual(found.next(60), '3')
+
+    def test_a_late_chunk_that_exits_where_it_is_pickled_is_told_and_gone(self):
+        told = queue.SimpleQueue()
+        items = [bytes(2 << 20)] * 20 + [RaisesAsArgument(SystemExit)]  # beyond the window
+        with piu.Pool(1) as pool:
+            pool.map_async(len, items, 1, error_callback=told.put)
+            self.assertIsInstance(told.get(timeout=60), SystemExit)
+            self.assertEqual(pool.map(square, range(3)), [0, 1, 4])
 
     def test_a_result_that_exits_where_it_is_unpickled_is_told_and_gone(self):
         with piu.Pool(1) as pool:
