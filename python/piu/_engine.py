@@ -160,8 +160,8 @@ class Engine:
         led = self.lead._is_owned()  # a callback waits
         try:
             while not event.is_set():
-                left = LOOK if deadline is None else min(LOOK, deadline - time.monotonic())
-                if left <= 0:
+                left = LOOK if deadline is None else min(deadline - time.monotonic(), LOOK)
+                if not left > 0:  # passed, or not a number
                     break
                 if not self.stopped and self.lead.acquire(False):
                     self.lead_until(event, left)

@@ -792,6 +792,15 @@ class PoolTest(unittest.TestCase):
                 thread.join()
             self.assertEqual(results, [[x * x for x in range(200)]] * 3)
 
+    def test_a_time_that_is_passed_or_not_a_number_is_over_at_once(self):
+        event = piu.Event()
+        with piu.Pool(1, keep_event, (event,)) as pool:
+            result = pool.apply_async(wait_for, (0,))
+            for timeout in 0, -1, float('nan'):
+                self.assertRaises(stock.TimeoutError, result.get, timeout)
+            event.set()
+            result.get(60)
+
     def test_terminated_what_waits_is_told(self):
         event = piu.Event()
         pool = piu.Pool(1, keep_event, (event,))
