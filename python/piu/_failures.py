@@ -1,9 +1,8 @@
 """The exception of a task, on its way from the worker."""
 
-import traceback
 from multiprocessing.reduction import ForkingPickler
 
-from ._light import pool as stock
+from ._light import pool as stock, traceback
 
 
 def repr_of(value):

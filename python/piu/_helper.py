@@ -9,8 +9,9 @@ import select
 import signal
 import threading
 import time
-import traceback
 from multiprocessing import util
+
+from ._light import traceback
 
 LOOK = 0.5  # seconds between two looks, where nothing tells that something happened
 GRACE = 0.001  # seconds that it leaves to the caller of *_async, who most often waits next

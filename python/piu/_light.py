@@ -1,7 +1,8 @@
 """The stdlib's modules that a pool needs, without what they import and seldom use.
 
 To import tempfile, with what it imports itself, takes longer than to start the workers of a pool;
-multiprocessing.connection wants it for the name of a listener alone.
+multiprocessing.connection wants it for the name of a listener alone.  traceback, which takes as
+long, is for exceptions.
 """
 
 import contextlib
@@ -26,15 +27,13 @@ def _withdraw(later):
 @contextlib.contextmanager
 def imported_later(name):
     """Who imports the module `name` in here gets one that is imported at its first use."""
-    later = None if name in sys.modules else _Later(name)
-    if later is not None:
-        sys.modules[name] = later
+    module = sys.modules.setdefault(name, _Later(name))
     try:
-        yield
+        yield module
     finally:
-        if later is not None:
-            _withdraw(later)
+        if isinstance(module, _Later):
+            _withdraw(module)
 
 
-with imported_later('tempfile'):
+with imported_later('tempfile'), imported_later('traceback') as traceback:
     from multiprocessing import connection, pool  # noqa: F401

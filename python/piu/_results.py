@@ -3,11 +3,10 @@
 import contextlib
 import threading
 import time
-import traceback
 from collections import deque
 
 from . import _piu
-from ._light import pool as stock
+from ._light import pool as stock, traceback
 
 AHEAD = 1024  # unfinished tasks of an imap whose input is a generator
 
