@@ -167,6 +167,8 @@ class Engine:
                     self.lead_until(event, left)
                 else:
                     self.follow(event, min(left, TURN))
+                    if helper.is_current():  # in a callback: the leader leaves it the others
+                        self.run_calls()
         finally:
             if not led and self.lead._is_owned():  # Ctrl-C came before lead_until() could see to it
                 self.lead.release()
