@@ -48,7 +48,9 @@ class Engine:
         self.last_function = None, b''
         self.number, self.numbering = 1, threading.Lock()
         self.inbox = []  # collected, not settled
-        self.calls = deque()  # for the helper
+        self.calls = deque()  # (result, call), for the helper
+        self.caller = None  # the thread that is in one of them
+        self.awaited = []  # what it waits for there, the innermost last
         self.lead = threading.RLock()
         self.followers = []  # locks, each released to wake the thread that waits for it
         self.pid, self.rested, self.helped = os.getpid(), False, False
@@ -154,11 +156,15 @@ class Engine:
         """Nobody else can lead while this thread waits."""
         return helper.is_current() or self.lead._is_owned()
 
-    def wait(self, event, timeout=None):
+    def wait(self, event, timeout=None, result=None):
+        """result: whose event it is."""
         self.check_process()
         deadline = None if timeout is None else time.monotonic() + timeout
         led = self.lead._is_owned()  # a callback waits
+        calls = len(self.awaited) if self.caller == threading.get_ident() else None
         try:
+            if calls is not None:
+                self.awaited.append(result)
             while not event.is_set():
                 left = LOOK if deadline is None else min(deadline - time.monotonic(), LOOK)
                 if not left > 0:  # passed, or not a number
@@ -170,6 +176,8 @@ class Engine:
                     if helper.is_current():  # in a callback: the leader leaves it the others
                         self.run_calls()
         finally:
+            if calls is not None:
+                del self.awaited[calls:]
             if not led and self.lead._is_owned():  # Ctrl-C came before lead_until() could see to it
                 self.lead.release()
                 self.pass_on()
@@ -248,9 +256,9 @@ class Engine:
         self.settle()
         self.run_calls()
 
-    def later(self, call):
+    def later(self, result, call):
         """A callback, or what else must not be cut off: the helper's."""
-        self.calls.append(call)
+        self.calls.append((result, call))
 
     def run_calls(self):
         if not self.calls:
@@ -258,8 +266,17 @@ class Engine:
         if self.helped and helper.is_alive() and not helper.is_current():
             return helper.wake()
         run = helper.call if helper.is_current() else lambda call: call()
-        while self.calls:
-            run(self.calls.popleft())
+        if self.caller == threading.get_ident():  # only that, or a thousand lie one in the other
+            for entry in [entry for entry in list(self.calls) if entry[0] is self.awaited[-1]]:
+                self.calls.remove(entry)
+                run(entry[1])
+        else:
+            self.caller = threading.get_ident()
+            try:
+                while self.calls:
+                    run(self.calls.popleft()[1])
+            finally:
+                self.caller = None
         self.tasks.ring()
         if self.followers:
             self.tell_followers()
@@ -339,7 +356,7 @@ class Engine:
         result, i = found
         if result._job in self.cache:
             if isinstance(result, _Iterates):
-                return self.later(lambda: self.iterate(number, obj))
+                return self.later(result, lambda: self.iterate(number, obj))
             result._set(i, obj)
         self.pending.pop(number, None)
 

@@ -20,11 +20,11 @@ class _Waits:
 
     def wait(self, timeout=None):
         if not self._event.is_set():
-            self._engine.wait(self._event, timeout)
+            self._engine.wait(self._event, timeout, self)
 
     def _end(self):
         if self._callback if self._success else self._error_callback:
-            self._engine.later(self._call)
+            self._engine.later(self, self._call)
         else:
             self._cancelled()
 
@@ -164,7 +164,7 @@ class _Iterates:
             if left is not None and left <= 0:
                 raise stock.TimeoutError
             if self._engine.is_mine():  # a callback, or a result's class: nobody else leads
-                self._engine.wait(_News(self), left)
+                self._engine.wait(_News(self), left, self)
             else:
                 self._await_turn(-1 if left is None else min(left, threading.TIMEOUT_MAX))
 

@@ -1063,8 +1063,8 @@ class PoolTest(unittest.TestCase):
         with piu.Pool(1) as pool:
             later, cut = pool._engine.later, []
 
-            def noted(call):
-                later(call)
+            def noted(result, call):
+                later(result, call)
                 if not cut:
                     cut.append(call)
                     raise KeyboardInterrupt
@@ -1229,6 +1229,15 @@ class PoolTest(unittest.TestCase):
                 pool.apply_async(square, (2,), callback=lambda x: found.append(
                     pool.apply_async(square, (x,), callback=found.append).get(5))).get(60)
             self.assertEqual(found, [16, 16])
+
+    def test_a_thousand_callbacks_may_wait(self):
+        count, called = 1000, queue.SimpleQueue()
+        with piu.Pool(2) as pool:
+            results = [pool.apply_async(square, (i,), callback=lambda x: called.put(
+                pool.apply_async(square, (x,)).get())) for i in range(count)]
+            self.assertEqual([r.get(60) for r in results], [i ** 2 for i in range(count)])
+            self.assertEqual(sorted(called.get(timeout=60) for _ in range(count)),
+                             [i ** 4 for i in range(count)])
 
     def test_a_child_that_a_task_forked_does_no_tasks(self):
         with piu.Pool(2) as pool:
