@@ -1,8 +1,8 @@
 """The stdlib's modules that a pool needs, without what they import and seldom use.
 
 To import tempfile, with what it imports itself, takes longer than to start the workers of a pool;
-multiprocessing.connection wants it for the name of a listener alone.  traceback, which takes as
-long, is for exceptions.
+multiprocessing.connection wants it for the name of a listener alone.  traceback, which takes half
+as long, is for exceptions.
 """
 
 import contextlib
