@@ -36,6 +36,18 @@ static int argument_take(PyObject *name, PyObject *value, PyObject **block,
     return -1;
 }
 
+/* As the interpreter's own locks take it: 0, 1; -1 with an exception. */
+static int truth_of(PyObject *block)
+{
+#if PY_VERSION_HEX < 0x030c0000 /* acquire(0.5), meant as a timeout, does not wait for ever */
+    long value = PyLong_AsLong(block);
+
+    return value == -1 && PyErr_Occurred() ? -1 : value != 0;
+#else
+    return PyObject_IsTrue(block);
+#endif
+}
+
 /* The arguments of acquire() as a timeout; -1 with an exception. */
 static int timeout_of(PyObject *const *arguments, Py_ssize_t count, PyObject *names,
                       int64_t *ret)
@@ -54,7 +66,7 @@ static int timeout_of(PyObject *const *arguments, Py_ssize_t count, PyObject *na
                           &timeout) < 0)
             return -1;
     }
-    if (block && (blocks = PyObject_IsTrue(block)) < 0)
+    if (block && (blocks = truth_of(block)) < 0)
         return -1;
     if (timeout_from(timeout, ret) < 0)
         return -1;

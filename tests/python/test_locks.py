@@ -1,5 +1,6 @@
 """Lock, RLock, Semaphore, BoundedSemaphore: Python's semantics to the letter, and deaths."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -135,6 +136,18 @@ class LockTest(unittest.TestCase):
             self.assertTrue(lock._semlock._is_mine())
             lock.release()
         self.assertFalse(lock._semlock._is_mine())
+
+    def test_the_first_argument_of_acquire_is_what_the_stdlibs_takes(self):
+        def tells(lock, block):
+            try:
+                return lock.acquire(block)
+            except TypeError:
+                return TypeError
+
+        for block in True, 1, 0.5, None, 'x':
+            for kind in 'Lock', 'RLock', 'Semaphore', 'BoundedSemaphore':
+                self.assertEqual(tells(getattr(piu, kind)(), block),
+                                 tells(getattr(multiprocessing, kind)(), block), (kind, block))
 
     def test_values_of_semaphores(self):
         self.assertEqual(piu.Semaphore().get_value(), 1)
