@@ -49,8 +49,7 @@ class Engine:
         self.number, self.numbering = 1, threading.Lock()
         self.inbox = []  # collected, not settled
         self.calls = deque()  # (result, call), for the helper
-        self.caller = None  # the thread that is in one of them
-        self.awaited = []  # what it waits for there, the innermost last
+        self.callers = {}  # threads that are in them: what each waits for there, the innermost last
         self.lead = threading.RLock()
         self.followers = []  # locks, each released to wake the thread that waits for it
         self.pid, self.rested, self.helped = os.getpid(), False, False
@@ -161,10 +160,10 @@ class Engine:
         self.check_process()
         deadline = None if timeout is None else time.monotonic() + timeout
         led = self.lead._is_owned()  # a callback waits
-        calls = len(self.awaited) if self.caller == threading.get_ident() else None
+        awaited = self.callers.get(threading.get_ident(), [])
+        depth = len(awaited)
         try:
-            if calls is not None:
-                self.awaited.append(result)
+            awaited.append(result)
             while not event.is_set():
                 left = LOOK if deadline is None else min(deadline - time.monotonic(), LOOK)
                 if not left > 0:  # passed, or not a number
@@ -176,8 +175,7 @@ class Engine:
                     if helper.is_current():  # in a callback: the leader leaves it the others
                         self.run_calls()
         finally:
-            if calls is not None:
-                del self.awaited[calls:]
+            del awaited[depth:]
             if not led and self.lead._is_owned():  # Ctrl-C came before lead_until() could see to it
                 self.lead.release()
                 self.pass_on()
@@ -266,17 +264,18 @@ class Engine:
         if self.helped and helper.is_alive() and not helper.is_current():
             return helper.wake()
         run = helper.call if helper.is_current() else lambda call: call()
-        if self.caller == threading.get_ident():  # only that, or a thousand lie one in the other
-            for entry in [entry for entry in list(self.calls) if entry[0] is self.awaited[-1]]:
+        me = threading.get_ident()
+        if me in self.callers:  # what it waits for alone, or a thousand lie one in the other
+            for entry in [entry for entry in list(self.calls) if entry[0] in self.callers[me][-1:]]:
                 self.calls.remove(entry)
                 run(entry[1])
         else:
-            self.caller = threading.get_ident()
+            self.callers[me] = []
             try:
                 while self.calls:
                     run(self.calls.popleft()[1])
             finally:
-                self.caller = None
+                del self.callers[me]
         self.tasks.ring()
         if self.followers:
             self.tell_followers()
@@ -458,7 +457,8 @@ class Engine:
 
     def join(self):
         self.check_process()
-        if helper.is_current():  # it would wait for the callback that it is in
+        # it would wait for the callback that it is in
+        if helper.is_current() or threading.get_ident() in self.callers:
             raise RuntimeError('a callback cannot join a pool: it would wait for itself')
         while self.cache and not self.stopped:
             result = next(iter(list(self.cache.values())), None)

@@ -133,7 +133,8 @@ class Workers:
             sentinel = getattr(w, 'sentinel', None)
             left = max(0, deadline - time.monotonic())
             if sentinel is not None and not (
-                    connection.wait([sentinel], left) and has_ended(w, left)):
+                    connection.wait([sentinel], left) and
+                    has_ended(w, max(0, deadline - time.monotonic()))):
                 w.kill()
             w.join()
 

@@ -118,8 +118,8 @@ class Zygote:
                 self.start()
                 child = self.ask(descriptors)
         if child is None:
-            raise ChildProcessError('the process that forks the children (start method forkserver) has ended twice '
-                                    'before it made this one')
+            raise ChildProcessError('the process that forks the children (start method forkserver) '
+                                    'has ended twice before it made this one')
         return child
 
     def ask(self, descriptors):

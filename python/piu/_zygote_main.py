@@ -219,8 +219,8 @@ close_stdin = util._close_stdin
 
 
 def close_stdin_once(null):
-    """The child's first util._close_stdin() finds what the zygote's has left: to make that anew is a
-    good part of the work before run()."""
+    """The child's first util._close_stdin() finds what the zygote's has left: to make that anew is
+    a good part of the work before run()."""
     def close():
         util._close_stdin = close_stdin
         if sys.stdin is not null:
