@@ -74,7 +74,7 @@ class Zygote:
         self.renew_lock()
 
     def renew_lock(self):
-        self.lock = threading.RLock()  # a signal's handler may start a process, too
+        self.lock = threading.RLock()  # a signal's handler may come upon it
 
     def start(self):
         """Start one, in place of the last."""

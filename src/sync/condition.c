@@ -85,7 +85,7 @@ static int guard_acquire(struct guard *g, uint64_t who)
 {
     int r;
 
-    if (g->depth && guard_is_mine(g, who)) { /* between() has acquired it, and kept it */
+    if (g->depth && guard_is_mine(g, who)) { /* a recursive one that between() has kept */
         atomic_fetch_add(g->depth, g->saved);
         return 0;
     }
@@ -273,7 +273,7 @@ static int wait(struct condition *c, struct guard *g, uint64_t who,
         return r;
     guard_release(g, who);
     r = waiter_sleep(c, who, e, b, timeout);
-    if (r == -EPERM)
+    if (r == -EPERM) /* in a child: the entry is its parent's, as was the lock */
         return r;
     lock = guard_acquire(g, who);
     if (r < 0) /* with the lock (C2): who had it until now may have notified us */

@@ -40,6 +40,11 @@ def notify_it(condition):
         condition.notify()
 
 
+def signal_when_asleep(pid):
+    children.wait_until_asleep(pid)
+    os.kill(pid, signal.SIGALRM)
+
+
 def interrupt_and_hold(condition, pid):
     with condition:
         condition.notify()
@@ -134,19 +139,22 @@ class ConditionTest(unittest.TestCase):
             self.assertFalse(condition.wait(0.01))
 
     def test_a_signals_handler_may_wait_for_one_who_needs_the_lock(self):
+        context = piu.get_context('fork')
         for lock in piu.Lock(), piu.RLock():
             condition = piu.Condition(lock)
 
             def handler(*_):
-                process = piu.get_context('fork').Process(target=notify_it, args=(condition,))
+                process = context.Process(target=notify_it, args=(condition,))
                 process.start()
                 process.join()
 
             before = signal.signal(signal.SIGALRM, handler)
             self.addCleanup(signal.signal, signal.SIGALRM, before)
             with condition:
-                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                sender = context.Process(target=signal_when_asleep, args=(os.getpid(),))
+                sender.start()
                 self.assertIs(condition.wait(), True)
+            sender.join()
 
     def test_a_notify_goes_to_the_next_where_a_handler_raises_that_had_come_to_it(self):
         context = piu.get_context('fork')
@@ -163,12 +171,14 @@ class ConditionTest(unittest.TestCase):
 
         before = signal.signal(signal.SIGALRM, handler)
         self.addCleanup(signal.signal, signal.SIGALRM, before)
+        sender = context.Process(target=signal_when_asleep, args=(os.getpid(),))
         with condition:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            sender.start()
             with self.assertRaises(InterruptedError):
                 condition.wait()
         self.assertIs(queue.get(), True)
-        process.join()
+        for child in process, sender:
+            child.join()
 
     def test_ctrl_c_while_it_waits(self):
         condition = piu.Condition()

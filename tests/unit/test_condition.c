@@ -511,7 +511,7 @@ TEST(between_its_sleeps_a_waiter_does_not_have_the_lock_and_is_notified)
     CHECK(condition_check(&party.room->condition));
 }
 
-/* The longest waiting one is this. */
+/* The caller has waited longest: the notify is its own. */
 static int is_notified_and_ends(void *argument)
 {
     struct party *party = argument;
